@@ -1,0 +1,7 @@
+"""Interactive segmentation: arrays in, prompts in, masks out. Importing this package needs numpy alone, never torch."""
+from .prompts import Box, Click, Lasso, Prompt, Scribble
+from .session import InteractiveSession
+from .types import InteractiveSegError, MaskUpdate
+
+__version__ = "0.1.0"
+__all__ = ["Box", "Click", "InteractiveSegError", "InteractiveSession", "Lasso", "MaskUpdate", "Prompt", "Scribble"]

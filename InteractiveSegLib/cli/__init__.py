@@ -1,0 +1,39 @@
+"""The command `interactive-seg`. Each sub-command is one module of this package with `add_parser` and `run`."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from typing import Optional, Sequence
+
+from ..types import InteractiveSegError
+
+COMMANDS = ("segment", "models", "data", "train", "evaluate", "benchmark", "demo")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="interactive-seg",
+        description="Segment medical images with clicks, boxes and scribbles. `interactive-seg COMMAND --help` teaches each command.",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f".{name}", __package__)
+        module.add_parser(commands).set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Exit codes: 0 done, 1 the input cannot be used (one sentence on stderr), 2 wrong arguments, 130 interrupted."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return args.run(args) or 0
+    except InteractiveSegError as error:
+        print(f"interactive-seg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interactive-seg: interrupted", file=sys.stderr)
+        return 130

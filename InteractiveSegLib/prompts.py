@@ -1,0 +1,70 @@
+"""What a person tells the network: clicks, boxes, scribbles, lassos. Immutable; they know nothing of models or sessions."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import numpy as np
+
+from .types import InteractiveSegError
+
+
+@dataclass(frozen=True)
+class Click:
+    """One point, inside the object (positive) or outside of it (negative).
+
+    position: voxel index in array order, (k, j, i) or (row, column); fractions are rounded to the nearest voxel.
+    position_ras: instead of position, millimetres in RAS; the session turns it into a voxel with the image's affine.
+    """
+
+    position: Optional[tuple[float, ...]] = None
+    positive: bool = True
+    position_ras: Optional[tuple[float, float, float]] = None
+
+    def __post_init__(self) -> None:
+        if (self.position is None) == (self.position_ras is None):
+            raise InteractiveSegError("A click needs either position=(k, j, i) or position_ras=(R, A, S): give exactly one.")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around the object: start inside, stop outside, both in array order, in voxels.
+
+    In a volume a box that is several slices thick speaks to each of those slices.
+    """
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.start) != len(self.stop) or any(b <= a for a, b in zip(self.start, self.stop)):
+            raise InteractiveSegError(
+                f"The box from {tuple(self.start)} to {tuple(self.stop)} is empty: stop is exclusive and must be larger "
+                "than start on every axis."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Scribble:
+    """A stroke: bool array of the image's shape, True where the user drew."""
+
+    mask: np.ndarray
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """A closed curve drawn in one slice: its inside holds the object (positive) or is free of it (negative).
+
+    points: at least three vertices in array order; in a volume all of them lie on one slice of the working axis.
+    """
+
+    points: tuple[tuple[float, ...], ...]
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 3:
+            raise InteractiveSegError(f"A lasso needs at least 3 points and got {len(self.points)}: draw around the object.")
+
+
+Prompt = Union[Click, Box, Scribble, Lasso]
