@@ -1,0 +1,184 @@
+"""Find the series in a DICOM folder and order the files of one along the patient. Reads headers only, never pixels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from ..types import InteractiveSegError
+
+NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "ANN", "DOC", "REG"})
+GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
+TIME = ["TemporalPositionIdentifier", "TriggerTime", "InstanceNumber"]
+TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", *GEOMETRY, *TIME]
+SAME_PLACE_MM = 1e-2
+SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round positions, a lost slice is off by 1
+
+
+@dataclass(frozen=True)
+class Series:
+    """The image files of one series with their headers, in no order."""
+
+    uid: str
+    number: str
+    description: str
+    modality: str
+    headers: tuple[tuple[Path, pydicom.Dataset], ...]
+
+    @property
+    def title(self) -> str:
+        """For sentences: DICOM series 4 "T1 axial" (MR, 120 files)."""
+        name = f' "{self.description}"' if self.description else ""
+        number = f" {self.number}" if self.number else ""
+        return f"DICOM series{number}{name} ({self.modality or 'no modality'}, {len(self.headers)} files)"
+
+
+def find_series(folder: Path, wanted: str | None) -> Series:
+    """The one series of the folder (and the folders in it), or the one that `wanted` names by number or UID."""
+    found = _all_series(folder)
+    if not found:
+        raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
+    listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
+    if wanted is None:
+        if len(found) > 1:
+            raise InteractiveSegError(
+                f"{folder} holds {len(found)} series, choose one with --series NUMBER-OR-UID: {listing}."
+            )
+        return found[0]
+    matches = [s for s in found if wanted == s.number or (s.uid and s.uid.endswith(wanted))]
+    exact = [s for s in matches if wanted == s.uid] or matches
+    if len(exact) != 1:
+        what = "no series" if not exact else f"{len(exact)} series"
+        raise InteractiveSegError(f"{folder} holds {what} called {wanted}, choose one of these by its UID: {listing}.")
+    return exact[0]
+
+
+def _all_series(folder: Path) -> list[Series]:
+    groups = defaultdict(list)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        header = _read_header(path)
+        if header is not None:
+            groups[str(header.get("SeriesInstanceUID") or "")].append((path, header))
+    return [
+        Series(
+            uid,
+            _text(first, "SeriesNumber"),
+            _text(first, "SeriesDescription"),
+            _text(first, "Modality"),
+            tuple(members),
+        )
+        for uid, members in groups.items()
+        for first in [members[0][1]]
+    ]
+
+
+def _read_header(path: Path) -> pydicom.Dataset | None:
+    """The header of a DICOM image; None for any other file, which a folder of images may well hold."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        list(header)  # pydicom parses values when they are looked at
+    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError):
+        return None
+    return header if "Rows" in header and header.get("Modality") not in NOT_IMAGES else None
+
+
+def _text(header: pydicom.Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def sort_files(series: Series, frame: int | None) -> tuple[list[Path], np.ndarray | None]:
+    """Files along the slice normal, and the 4x4 from (i, j, k, 1) to millimetres in DICOM's own LPS.
+
+    The matrix is None for a lone file (a slice, a radiograph, a multi-frame volume): reading it gives the geometry.
+    frame: which image, from 0, where every slice position was taken several times (cine, dynamic, diffusion).
+    """
+    headers = series.headers
+    if len(headers) == 1:
+        return [headers[0][0]], None
+    if not all(header.get(keyword) for _, header in headers for keyword in GEOMETRY):
+        raise InteractiveSegError(
+            f"{series.title} does not say where its images lie in the patient: give one of its files instead."
+        )
+    _check_alike(series)
+    cosines = np.array(headers[0][1].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    slices = _stack(series, np.cross(cosines[0], cosines[1]), frame)
+    files = [path for path, _ in slices]
+    return files, None if len(files) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
+
+
+def _check_alike(series: Series) -> None:
+    sizes = {(int(h.Rows), int(h.Columns)) for _, h in series.headers}
+    if len(sizes) > 1:
+        raise InteractiveSegError(
+            f"{series.title} mixes images of {len(sizes)} sizes, which make no volume: give one of its files instead."
+        )
+    for keyword, words in (("ImageOrientationPatient", "orientations"), ("PixelSpacing", "pixel sizes")):
+        values = np.array([h[keyword].value for _, h in series.headers], dtype=float)
+        if not np.isfinite(values).all() or np.ptp(values, axis=0).max() > 1e-3:
+            raise InteractiveSegError(
+                f"{series.title} mixes images of several {words}, which make no volume: give one of its files instead."
+            )
+
+
+def _stack(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
+    """One image per position, in the order of the positions along the normal."""
+    places: list[list[tuple[Path, pydicom.Dataset]]] = []
+    last = -np.inf
+    for height, path, header in sorted(
+        ((float(normal @ np.array(h.ImagePositionPatient, dtype=float)), p, h) for p, h in series.headers),
+        key=lambda row: row[0],
+    ):
+        if height - last > SAME_PLACE_MM:
+            places.append([])
+            last = height
+        places[-1].append((path, header))
+    counts = [len(place) for place in places]
+    if max(counts) == 1 and frame in (None, 0):
+        return [place[0] for place in places]
+    if frame is None:
+        span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        raise InteractiveSegError(
+            f"{series.title} has {span} images at each of its {len(places)} slice positions (time points or copies): "
+            f"choose which with --frame 0 to {min(counts) - 1}."
+        )
+    if not 0 <= frame < min(counts):
+        raise InteractiveSegError(
+            f"{series.title} has the frames 0 to {min(counts) - 1} at every position, and frame {frame} was asked for."
+        )
+    return [sorted(place, key=lambda row: _time(row[1]))[frame] for place in places]
+
+
+def _time(header: pydicom.Dataset) -> tuple[float, float, float]:
+    return tuple(float(header.get(k) or 0) for k in TIME)
+
+
+def _affine_lps(series: Series, cosines: np.ndarray, headers: list[pydicom.Dataset]) -> np.ndarray:
+    """4x4 from (i, j, k, 1) to LPS millimetres; refuses gaps, and stacks that lean over (gantry tilt)."""
+    positions = np.array([h.ImagePositionPatient for h in headers], dtype=float)  # (slices, 3)
+    row_mm, column_mm = (float(v) for v in headers[0].PixelSpacing)
+    normal = np.cross(cosines[0], cosines[1])
+    gaps = np.diff(positions @ normal)
+    usual = float(np.median(gaps))
+    odd = int(np.argmax(np.abs(gaps - usual)))
+    if abs(gaps[odd] - usual) > max(SPACING_TOLERANCE * usual, SAME_PLACE_MM):
+        raise InteractiveSegError(
+            f"{series.title} has slices {usual:.2f} mm apart but {gaps[odd]:.2f} between {odd} and {odd + 1}: "
+            "a slice is missing or the spacing varies, so export the series again or resample it."
+        )
+    step = (positions[-1] - positions[0]) / (len(headers) - 1)
+    lean = np.linalg.norm(step - (step @ normal) * normal) / np.linalg.norm(step)
+    if lean > SPACING_TOLERANCE:
+        raise InteractiveSegError(
+            f"{series.title} has a tilted gantry (slices lean by {np.degrees(np.arcsin(lean)):.1f} degrees): "
+            "open it in Slicer, harden the regularising transform, and give the volume saved from there."
+        )
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = cosines[0] * column_mm, cosines[1] * row_mm, step
+    affine[:3, 3] = positions[0]
+    return affine

@@ -1,0 +1,164 @@
+"""Read one image from disk: NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF. Knows no prompts and no models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..types import InteractiveSegError
+from . import dicom
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK and DICOM count millimetres towards Left, Posterior, Superior; we count towards Right, Anterior, Superior."""
+
+READS = "NIfTI, NRRD, MetaImage, DICOM (file or folder), PNG, JPEG or TIFF"
+FORMATS = {
+    ".nii": "NIfTI",
+    ".nii.gz": "NIfTI",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+}
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """An image and where it lies.
+
+    array: (k, j, i), or (row, column) for a picture without a place in a patient; the type it has on disk.
+    affine: 4x4, from (i, j, k, 1) to millimetres in RAS.
+    modality: DICOM's word for it ("CT", "MR", "US", ...), empty when the file does not say.
+    source: what was read, in words, for a summary.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    modality: str
+    source: str
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimetres between voxels in array order: (k, j, i), or (row, column)."""
+        return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0)[: self.array.ndim][::-1])
+
+
+def read_image(path: str | Path, series: str | None = None, frame: int | None = None) -> LoadedImage:
+    """Read an image file, or one series of a DICOM folder.
+
+    series: which series of a DICOM folder: its number or its UID (or the UID's end). Needed when there are several.
+    frame: which one, from 0, of several time points or channels. Colour pictures become luminance.
+    Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InteractiveSegError(f"{path} does not exist: give the path of an image ({READS}).")
+    if path.is_dir():
+        return _read_series(path, series, frame)
+    if series is not None:
+        raise InteractiveSegError(
+            f"{path} is a single file, and a series is chosen in a DICOM folder: give its folder, or no series."
+        )
+    image = read_itk(path)
+    modality = image.GetMetaData("0008|0060").strip() if image.HasMetaDataKey("0008|0060") else ""
+    if modality in dicom.NOT_IMAGES:
+        raise InteractiveSegError(f"{path} holds no image but DICOM {modality}: give the image it was made from.")
+    array = _one_frame(image, path, frame)
+    return LoadedImage(array, _affine(image), modality, f"{path.name} ({_format_name(path, image)})")
+
+
+def read_itk(path: Path) -> sitk.Image:
+    """The file as SimpleITK reads it; its C++ exceptions become one sentence."""
+    if path.stat().st_size == 0:
+        raise InteractiveSegError(f"{path} is empty (0 bytes): copy or export it again.")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InteractiveSegError(_reason(path, str(error))) from error
+
+
+def _reason(path: Path, error: str) -> str:
+    """SimpleITK's paragraph as one sentence with something to do."""
+    if "orthonormal" in error:
+        return (
+            f"{path} has axes that are not perpendicular (a shear or a gantry tilt in its header): "
+            "resample it to a straight grid, for example with Slicer's Resample Image module."
+        )
+    if "Unable to determine ImageIO" in error:
+        return f"{path} is not an image that can be read: expected {READS}."
+    return f"{path} is damaged or incomplete and cannot be read: copy or export it again."
+
+
+def _read_series(folder: Path, series: str | None, frame: int | None) -> LoadedImage:
+    chosen = dicom.find_series(folder, series)
+    files, affine_lps = dicom.sort_files(chosen, frame)
+    if affine_lps is None:
+        image = read_itk(files[0])
+        return LoadedImage(_one_frame(image, files[0], frame), _affine(image), chosen.modality, chosen.title)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(file) for file in files])
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise InteractiveSegError(
+            f"A file of {chosen.title} in {folder} is damaged or unlike the others: export the series again."
+        ) from error
+    return LoadedImage(_one_frame(image, folder, None), LPS_TO_RAS @ affine_lps, chosen.modality, chosen.title)
+
+
+def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:
+    """The image as (k, j, i) or (row, column): colour to luminance, one of several channels or time points."""
+    array = sitk.GetArrayViewFromImage(image)
+    channels, size = image.GetNumberOfComponentsPerPixel(), image.GetSize()
+    if channels > 1 and array.dtype == np.uint8 and channels in (3, 4):
+        array, channels = np.rint(array[..., :3] @ LUMINANCE).astype(np.uint8), 1
+    elif channels > 1:
+        array = np.moveaxis(array, -1, 0)
+    elif len(size) > 3:
+        channels = int(np.prod(size[3:]))
+        array = array.reshape((channels, *array.shape[-3:]))
+    if channels == 1:
+        if frame not in (None, 0):
+            raise InteractiveSegError(
+                f"{path} has one frame only, and frame {frame} was asked for: leave the frame out."
+            )
+        array = array.reshape(array.shape[-3:])
+    elif frame is None:
+        raise InteractiveSegError(
+            f"{path} has {channels} frames or channels, and one is segmented at a time: "
+            f"choose with --frame 0 to {channels - 1}."
+        )
+    elif not 0 <= frame < channels:
+        raise InteractiveSegError(
+            f"{path} has the frames 0 to {channels - 1}, and frame {frame} was asked for: choose one of them."
+        )
+    else:
+        array = array[frame]
+    if np.iscomplexobj(array):
+        raise InteractiveSegError(f"{path} holds complex numbers: save their magnitude and give that.")
+    return np.array(array)
+
+
+def _affine(image: sitk.Image) -> np.ndarray:
+    """(i, j, k, 1) to RAS in mm of a SimpleITK image of 2, 3 or 4 dimensions. Shape (4, 4)."""
+    n, used = image.GetDimension(), min(image.GetDimension(), 3)
+    affine = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (n, n))[:used, :used]
+    affine[:used, :used] = direction * np.array(image.GetSpacing())[:used]
+    affine[:used, 3] = np.array(image.GetOrigin())[:used]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        raise InteractiveSegError(
+            "The image's header gives no usable spacing and directions: write the image again with a right header."
+        )
+    return LPS_TO_RAS @ affine
+
+
+def _format_name(path: Path, image: sitk.Image) -> str:
+    if image.HasMetaDataKey("0008|0060"):
+        return "DICOM file"
+    name = path.name.lower()
+    return next((words for suffix, words in FORMATS.items() if name.endswith(suffix)), path.suffix.lstrip(".").upper())

@@ -1,0 +1,127 @@
+"""Write label maps that Slicer opens as segmentations at the right place, and read masks back. Knows no models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..types import InteractiveSegError, bounding_box
+from .image import LPS_TO_RAS, LoadedImage, read_image
+
+SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment as Slicer lists it. label: its value in the label map. color: red, green, blue in 0..1."""
+
+    name: str
+    label: int = 1
+    color: tuple[float, float, float] = (0.50, 0.68, 0.50)
+
+
+def check_output_path(path: str | Path) -> Path:
+    """The path, when a segmentation can be written there; asked before the work, so that no result is lost after it."""
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise InteractiveSegError(f"{path} has no suffix of a segmentation: end it with one of {', '.join(SUFFIXES)}.")
+    if path.is_dir():
+        raise InteractiveSegError(f"{path} is a folder: give the name of a file to write.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InteractiveSegError(
+            f"The folder {path.parent} cannot be made ({error.strerror}): choose another place."
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise InteractiveSegError(f"The folder {path.parent} may not be written to: choose another place.")
+    return path
+
+
+def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray, segments: Sequence[Segment]) -> None:
+    """Write a label map: a Slicer segmentation for .seg.nrrd, plain label values for the other SUFFIXES.
+
+    labels: bool or integer array (k, j, i) or (row, column), 0 is background. affine: (i, j, k, 1) to RAS in mm, 4x4.
+    The file appears whole or not at all. Source of the header fields: Slicer's vtkMRMLSegmentationStorageNode.
+    """
+    path = check_output_path(path)
+    labels = np.asarray(labels)
+    volume = labels.reshape((1,) * (3 - labels.ndim) + labels.shape)
+    if volume.size and volume.max() > np.iinfo(np.uint8).max:
+        raise InteractiveSegError(
+            f"A label map holds values up to 255 and got {volume.max()}: number the segments from 1."
+        )
+    image = sitk.GetImageFromArray(volume.astype(np.uint8))
+    _set_geometry(image, affine, path)
+    if path.name.lower().endswith(".seg.nrrd"):
+        for key, value in _slicer_header(volume, segments).items():
+            image.SetMetaData(key, value)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        sitk.WriteImage(image, str(partial), useCompression=True)
+        partial.replace(path)
+    except (RuntimeError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise InteractiveSegError(f"{path} could not be written (is the disk full?): choose another place.") from error
+
+
+def read_mask(path: str | Path, image: LoadedImage) -> np.ndarray:
+    """A mask or scribble from a file, True where it is not 0; it must match `image` in size and place."""
+    loaded = read_image(path)
+    array = loaded.array
+    if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
+        array = array.reshape(image.array.shape) if array.size == image.array.size else array
+    if array.shape != image.array.shape:
+        raise InteractiveSegError(
+            f"{path} has the shape {array.shape} and the image {image.array.shape}: draw it on this image."
+        )
+    corner = np.array([*(n - 1 for n in array.shape[::-1]), *[0] * (3 - array.ndim), 1.0])
+    apart = max(np.linalg.norm((loaded.affine - image.affine) @ c) for c in (np.array([0, 0, 0, 1.0]), corner))
+    if image.array.ndim == 3 and apart > 0.5 * min(image.spacing):
+        raise InteractiveSegError(
+            f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
+        )
+    return array != 0
+
+
+def _set_geometry(image: sitk.Image, affine: np.ndarray, path: Path) -> None:
+    lps = LPS_TO_RAS @ np.asarray(affine, dtype=float)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    direction = lps[:3, :3] / spacing
+    if path.name.lower().endswith((".nii", ".nii.gz")) and np.abs(direction.T @ direction - np.eye(3)).max() > 1e-4:
+        raise InteractiveSegError(
+            f"{path} is NIfTI, which cannot hold axes that are not perpendicular: write .seg.nrrd instead."
+        )
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+
+
+def _slicer_header(volume: np.ndarray, segments: Sequence[Segment]) -> dict[str, str]:
+    header = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",  # the name before Slicer 5.4
+        "Segmentation_SourceRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for number, segment in enumerate(segments):
+        start_kji, stop_kji = bounding_box(volume == segment.label)
+        extent = " ".join(f"{start} {stop - 1}" for start, stop in zip(start_kji[::-1], stop_kji[::-1]))
+        prefix = f"Segment{number}_"
+        header.update({
+            f"{prefix}ID": f"Segment_{segment.label}",
+            f"{prefix}Name": " ".join(segment.name.split()),
+            f"{prefix}NameAutoGenerated": "0",
+            f"{prefix}Color": " ".join(f"{c:.6g}" for c in segment.color),
+            f"{prefix}ColorAutoGenerated": "0",
+            f"{prefix}LabelValue": str(segment.label),
+            f"{prefix}Layer": "0",
+            f"{prefix}Extent": extent,
+            f"{prefix}Tags": "",
+        })  # fmt: skip
+    return header
