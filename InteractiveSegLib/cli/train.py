@@ -1,0 +1,51 @@
+"""`interactive-seg train`: train one family, or everything that is pending, for a given time; stop and resume at will."""
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+EXAMPLES = """examples:
+  interactive-seg data pack ../shared/data/train -o train.bundle
+  interactive-seg train scribbleprompt --bundle train.bundle --minutes 60
+  interactive-seg train all --bundle train.bundle --minutes 25 --device cuda --workers 12 --simulators 4
+
+A run lives in RUNS/FAMILY: checkpoint.pt, log.csv, curve.png. The same command again goes on where it stopped; when a
+cycle was finished, it starts another one from the weights reached. `interactive-seg models export` ships the result."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = commands.add_parser("train", help="train a family, resumable", description=__doc__, epilog=EXAMPLES,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", help="a family's name, or `all`")
+    parser.add_argument("--bundle", type=Path, required=True, help="training data made by `interactive-seg data pack`")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="time for this call, shared by the families with `all`")
+    length.add_argument("--steps", type=int, help="optimiser steps for this call, per family")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: one core less than there are)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make samples (default: 1)")
+    parser.add_argument("--simulators", type=int, default=0, help="processes that simulate prompts; worth it beside a GPU")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..device import choose_device, set_threads
+    from ..training.loop import Trainer
+    from ..training.recipes import RECIPES
+    from ..types import InteractiveSegError
+
+    if args.family != "all" and args.family not in RECIPES:
+        raise InteractiveSegError(f"Got the family {args.family!r}, expected one of {', '.join(RECIPES)} or all.")
+    set_threads(args.threads)
+    families = list(RECIPES) if args.family == "all" else [args.family]
+    with ProcessPoolExecutor(args.simulators) if args.simulators else nullcontext() as pool:
+        for family in families:
+            recipe = RECIPES[family](args.bundle, pool=pool)
+            trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed)
+            trainer.train(args.minutes and args.minutes / len(families), args.steps, args.workers)
+            print(f"{args.runs / family}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
+    return 0

@@ -1,0 +1,135 @@
+"""Slices of volumes, and the square canvas on which a 2D network sees a slice. Numpy only; knows nothing of prompts' meaning."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Optional, Union
+
+import numpy as np
+
+from .types import InteractiveSegError
+
+Window = Optional[tuple[float, float]]
+AXIS_NAMES = {"K": 0, "J": 1, "I": 2}
+ANATOMICAL_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # row of the RAS vector that the slice normal follows
+
+
+def resolve_axis(axis: Union[int, str], ndim: int, affine: np.ndarray) -> int:
+    """Array axis 0, 1 or 2 for a number, "K"/"J"/"I", or "axial"/"coronal"/"sagittal" (nearest array axis by the affine)."""
+    if ndim == 2:
+        return 0
+    if isinstance(axis, str):
+        if axis.upper() in AXIS_NAMES:
+            return AXIS_NAMES[axis.upper()]
+        if axis.lower() in ANATOMICAL_AXES:
+            directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+            column = int(np.argmax(np.abs(directions[ANATOMICAL_AXES[axis.lower()]])))
+            return 2 - column  # columns of the affine are i, j, k; array axes are k, j, i
+    elif axis in (0, 1, 2):
+        return int(axis)
+    names = ", ".join([*AXIS_NAMES, *ANATOMICAL_AXES])
+    raise InteractiveSegError(f"Got the axis {axis!r}, but it must be one of {names}, 0, 1 or 2.")
+
+
+def affine_from_spacing(spacing_kji: tuple[float, ...]) -> np.ndarray:
+    """4x4 affine (i, j, k, 1) -> RAS mm of an unrotated grid with its first voxel at the origin."""
+    return np.diag([*reversed((1.0,) * (3 - len(spacing_kji)) + tuple(spacing_kji)), 1.0])
+
+
+def ras_to_position(affine: np.ndarray, ras: tuple[float, float, float], ndim: int) -> tuple[float, ...]:
+    """Fractional voxel index in array order, (k, j, i) or (row, column), of a point in RAS millimetres."""
+    ijk = np.linalg.solve(affine, np.array([*ras, 1.0]))[:3]
+    return tuple(float(v) for v in ijk[::-1][3 - ndim:])
+
+
+def normalise(image: np.ndarray, window: Window = None) -> np.ndarray:
+    """Intensities of one slice to float32 in [0, 1].
+
+    The window (low, high) when given, else the 0.5 and 99.5 percentiles, so that a metal implant or a hot pixel does not
+    flatten the rest; minimum and maximum when these coincide; zeros for a constant slice.
+    """
+    image = np.asarray(image, dtype=np.float32)
+    low, high = window if window is not None else np.percentile(image, (0.5, 99.5))
+    if not high > low:
+        low, high = float(image.min()), float(image.max())
+    if not high > low:
+        return np.zeros(image.shape, np.float32)
+    return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+
+
+@lru_cache(maxsize=64)
+def resample_matrix(n_out: int, n_in: int, origin: float, step: float) -> np.ndarray:
+    """(n_out, n_in) float32 weights: output sample o reads the input around the edge coordinate origin + (o + 0.5) * step.
+
+    A triangle as wide as the larger of the two pixels: bilinear when magnifying, without aliasing when shrinking. Rows
+    whose centre lies outside the input are zero (padding).
+    """
+    centre = origin + (np.arange(n_out) + 0.5) * step  # in input pixels, 0 = the input's first edge
+    weights = 1 - np.abs(np.arange(n_in)[None] + 0.5 - centre[:, None]) / max(step, 1.0)
+    weights = np.clip(weights, 0, None)
+    total = weights.sum(axis=1, keepdims=True)
+    inside = ((centre >= 0) & (centre <= n_in))[:, None] & (total > 0)
+    return np.where(inside, weights / np.where(total > 0, total, 1), 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A square grid of size x size pixels laid over a slice, or over a region of it, with the aspect ratio in mm kept.
+
+    shape: (rows, columns) of the slice; spacing: (row, column) in mm. region: half-open box (row0, column0, row1,
+    column1) in pixels, the whole slice by default. What lies outside the slice reads as 0.
+    """
+
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    size: int
+    region: Optional[tuple[float, float, float, float]] = None
+
+    @property
+    def step(self) -> tuple[float, float]:
+        """Slice pixels per canvas pixel, (rows, columns)."""
+        row0, column0, row1, column1 = self.region or (0, 0, *self.shape)
+        millimetres = max((row1 - row0) * self.spacing[0], (column1 - column0) * self.spacing[1]) / self.size
+        return millimetres / self.spacing[0], millimetres / self.spacing[1]
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """Where the canvas begins, in slice pixels from the slice's first edge."""
+        row0, column0, row1, column1 = self.region or (0, 0, *self.shape)
+        step = self.step
+        return (row0 + row1 - self.size * step[0]) / 2, (column0 + column1 - self.size * step[1]) / 2
+
+    def shrink(self, image: np.ndarray) -> np.ndarray:
+        """Slice (rows, columns) -> canvas (size, size), float32."""
+        (row0, column0), (dr, dc) = self.origin, self.step
+        down = resample_matrix(self.size, self.shape[0], row0, dr) @ np.asarray(image, np.float32)
+        return down @ resample_matrix(self.size, self.shape[1], column0, dc).T
+
+    def expand(self, canvas: np.ndarray) -> np.ndarray:
+        """Canvas (size, size) -> slice (rows, columns), float32; 0 where the canvas does not reach."""
+        (row0, column0), (dr, dc) = self.origin, self.step
+        rows = resample_matrix(self.shape[0], self.size, -row0 / dr, 1 / dr)
+        columns = resample_matrix(self.shape[1], self.size, -column0 / dc, 1 / dc)
+        return rows @ np.asarray(canvas, np.float32) @ columns.T
+
+    def covers(self) -> np.ndarray:
+        """Bool (rows, columns): the slice pixels whose centre lies on the canvas."""
+        inside = [
+            (np.arange(n) + 0.5 >= o) & (np.arange(n) + 0.5 <= o + self.size * d)
+            for n, o, d in zip(self.shape, self.origin, self.step)
+        ]
+        return inside[0][:, None] & inside[1][None]
+
+    def locate(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Canvas pixel (row, column) of slice pixel centres, and which of them lie on the canvas."""
+        r = np.floor((np.asarray(rows, float) + 0.5 - self.origin[0]) / self.step[0]).astype(int)
+        c = np.floor((np.asarray(columns, float) + 0.5 - self.origin[1]) / self.step[1]).astype(int)
+        inside = (r >= 0) & (r < self.size) & (c >= 0) & (c < self.size)
+        return r, c, inside
+
+    def mark(self, mask: np.ndarray) -> np.ndarray:
+        """Bool slice -> float32 canvas with 1 in every canvas pixel that holds a True one: thin strokes never fade away."""
+        out = np.zeros((self.size, self.size), np.float32)
+        r, c, inside = self.locate(*np.nonzero(mask))
+        out[r[inside], c[inside]] = 1
+        return out

@@ -1,0 +1,180 @@
+"""The one training loop: any family, any device, stopped and resumed at any step. It knows losses, never what they mean.
+
+A recipe says what to train (see `Recipe`); the loop does optimiser, learning rate, mixed precision, EMA, checkpoints, a
+log (log.csv) and its picture (curve.png).
+"""
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from ..types import InteractiveSegError
+
+log = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 120
+LOG_STEPS = 50
+
+
+class Recipe(Protocol):
+    """What a family brings to the loop."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    ema_decay: float
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights."""
+
+    def batches(self, seed: int, workers: int) -> Iterator[Any]:
+        """Endless batches of tensors on the CPU."""
+
+    def losses(self, model: nn.Module, batch: Any, progress: float) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        """One or more (loss, figures for the log) per batch; the loop steps the optimiser after each."""
+
+
+@dataclass
+class Budget:
+    """When a cycle of training ends, and how far it is: 0 at its start, 1 at its end. An interrupted cycle goes on."""
+
+    minutes: float | None
+    steps: int | None
+    begun_at: float = 0.0  # progress when this call began
+
+    def progress(self, seconds: float, steps: int) -> float:
+        done = steps / self.steps if self.steps else seconds / (60 * self.minutes)
+        return min(1.0, self.begun_at + (1 - self.begun_at) * done)
+
+
+class Trainer:
+    """One run folder: checkpoint.pt, log.csv, curve.png, run.json."""
+
+    def __init__(self, recipe: Recipe, folder: Path, device: str = "cpu", seed: int = 0) -> None:
+        self.recipe, self.folder, self.seed = recipe, folder, seed
+        self.device = torch.device(device)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(seed)
+        self.model = recipe.build().to(self.device, memory_format=torch.channels_last)
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.step, self.seconds, self.progress = 0, 0.0, 0.0
+        self.figures: dict[str, float] = {}
+        if self.checkpoint.exists():
+            self.resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def resume(self) -> None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InteractiveSegError(
+                f"The run in {self.folder} was made by another recipe ({error}): give another folder or delete it."
+            ) from error
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.progress = state["progress"] if state["progress"] < 1 else 0.0
+        log.info("resumed %s at step %d", self.recipe.name, self.step)
+
+    def save(self) -> None:
+        state = {"model": self.model.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "step": self.step, "seconds": self.seconds, "progress": self.progress}
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+        about = {"family": self.recipe.name, "step": self.step, "hours": round(self.seconds / 3600, 3),
+                 "device": str(self.device), "seed": self.seed, "progress": self.progress}
+        (self.folder / "run.json").write_text(json.dumps(about, indent=1))
+        draw_curve(self.folder)
+
+    def learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
+        return self.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def train(self, minutes: float | None = None, steps: int | None = None, workers: int = 1) -> None:
+        """Until the minutes or the steps are over; a checkpoint is written every two minutes and at the end."""
+        budget = Budget(minutes, steps, self.progress)
+        begin, first, saved, before = time.monotonic(), self.step, time.monotonic(), self.seconds
+        batches = self.recipe.batches(self.seed + self.step, workers)
+        bar = tqdm(total=1000, desc=self.recipe.name, unit="‰", mininterval=5)
+        self.model.train()
+        while self.progress < 1:
+            self.train_batch(next(batches))
+            now = time.monotonic()
+            self.seconds = before + now - begin
+            self.progress = budget.progress(now - begin, self.step - first)
+            bar.update(int(1000 * self.progress) - bar.n)
+            bar.set_postfix(step=self.step, **{k: f"{v:.3f}" for k, v in self.figures.items()}, refresh=False)
+            if now - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = now
+        self.save()
+        bar.close()
+
+    def train_batch(self, batch: Any) -> None:
+        batch = [t.to(self.device, non_blocking=True) for t in batch]
+        for loss, figures in self.recipe.losses(self.model, batch, self.progress):
+            rate = self.learning_rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.ema.update_parameters(self.model)
+            for name, value in figures.items():
+                self.figures[name] = value + 0.99 * (self.figures.get(name, value) - value)
+            self.step += 1
+            if self.step % LOG_STEPS == 0:
+                self.write_log(rate)
+
+    def write_log(self, rate: float) -> None:
+        path = self.folder / "log.csv"
+        row = {"step": self.step, "seconds": round(self.seconds, 1), "learning rate": f"{rate:.3g}",
+               **{k: round(v, 5) for k, v in self.figures.items()}}
+        fresh = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row, extrasaction="ignore")
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def draw_curve(folder: Path) -> None:
+    """curve.png from log.csv: every figure against the step."""
+    from matplotlib.figure import Figure
+
+    path = folder / "log.csv"
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [n for n in rows[0] if n not in ("step", "seconds", "learning rate")]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name in names:
+        points = [(int(r["step"]), float(r[name])) for r in rows if r.get(name)]
+        axes.plot(*zip(*points), label=name)
+    axes.set(xlabel="optimiser step", title=folder.name, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / "curve.png", dpi=110)

@@ -1,0 +1,104 @@
+"""How each family is trained: one frozen dataclass per family, and the table that `interactive-seg train all` walks."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.losses import DiceLoss
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from ..models import scribbleprompt
+from ..rasterise import mask_to_logits
+from .augment import damaged
+from .bundle import read_bundle
+from .samples import SampleStream
+from .simulate import next_maps
+from .tasks import Tasks
+
+LOGIT_LIMIT = 20.0  # the previous prediction enters clipped to +-this
+
+
+@dataclass(frozen=True)
+class ScribblePromptRecipe:
+    """Three simulated interactions a sample, each followed by an optimiser step (ScribblePrompt section 3.4).
+
+    Loss: soft Dice + cross entropy instead of Dice + focal with gamma 20, which learns slowly from few images.
+    """
+
+    bundle: Path
+    features: tuple[int, ...] = scribbleprompt.COMPACT.features
+    size: int = scribbleprompt.COMPACT.size
+    name: str = "scribbleprompt"
+    batch: int = 16
+    interactions: int = 3
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup_steps: int = 300
+    ema_decay: float = 0.9985
+    half_size_until: float = 0.35  # share of a cycle on canvases of half the size: four times as many samples
+    mask_start_share: float = 0.12  # of samples start from a damaged mask, as after an edit by hand
+    pool: ProcessPoolExecutor | None = field(default=None, compare=False)
+
+    def build(self) -> nn.Module:
+        return scribbleprompt.build(self.features, self.size)
+
+    def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
+        stream = SampleStream(Tasks(read_bundle(self.bundle)), self.size, seed)
+        return iter(DataLoader(stream, self.batch, num_workers=workers, persistent_workers=workers > 0))
+
+    def losses(
+        self, model: nn.Module, batch: list[torch.Tensor], progress: float
+    ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        image, truth = batch[0][:, None], batch[1][:, None].float()  # (B, 1, H, W)
+        if progress < self.half_size_until:
+            image, truth = F.avg_pool2d(image, 2), (F.avg_pool2d(truth, 2) >= 0.5).float()
+            keep = truth.flatten(1).sum(dim=1) >= 4
+            image, truth = image[keep], truth[keep]
+        rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
+        truths = truth[:, 0].bool().cpu().numpy()
+        masks, logits = self.starts(truths, rng)
+        logits = torch.from_numpy(logits)[:, None].to(image.device)
+        maps = np.zeros((len(truths), 3, *truths.shape[1:]), np.float32)
+        for interaction in range(1, self.interactions + 1):
+            maps = np.maximum(maps, self.simulate(truths, masks, rng))
+            prompts = torch.from_numpy(maps).to(image.device)
+            x = torch.cat([image, prompts, logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)], dim=1)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(image.device.type, torch.bfloat16):
+                logits = model(x)
+            logits = logits.float()
+            loss = self.loss(logits, truth)
+            logits = logits.detach()
+            predicted = logits > 0
+            dice = 2 * (predicted & truth.bool()).flatten(1).sum(1) / (predicted.flatten(1).sum(1) + truth.flatten(1).sum(1))
+            yield loss, {"loss": loss.item(), f"Dice({interaction})": dice.mean().item()}
+            masks = list(predicted[:, 0].cpu().numpy())
+
+    def starts(self, truths: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray | None], np.ndarray]:
+        """What is there before the first prompt: nothing (None and zero logits), or a damaged mask and its logits."""
+        masks: list[np.ndarray | None] = [None] * len(truths)
+        logits = np.zeros(truths.shape, np.float32)
+        for i, truth in enumerate(truths):
+            if rng.random() < self.mask_start_share:
+                masks[i] = damaged(truth, rng)
+                logits[i] = mask_to_logits(masks[i])
+        return masks, logits
+
+    def simulate(self, truths: np.ndarray, masks: list[np.ndarray | None], rng: np.random.Generator) -> np.ndarray:
+        """(B, 3, H, W) new prompts; in worker processes when there is a pool."""
+        run = map if self.pool is None else partial(self.pool.map, chunksize=4)
+        return np.stack(list(run(next_maps, truths, masks, rng.integers(2**31, size=len(truths)).tolist())))
+
+    @staticmethod
+    def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return DiceLoss(sigmoid=True)(logits, truth) + F.binary_cross_entropy_with_logits(logits, truth)
+
+
+RECIPES = {"scribbleprompt": ScribblePromptRecipe}  # in the order in which `train all` gives them time
