@@ -1,0 +1,166 @@
+"""`interactive-seg segment`: an image and prompts in, a segmentation that Slicer opens out."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ..types import InteractiveSegError
+
+EXAMPLES = """prompts are used in the order in which they are given; positions are voxels counted from 0:
+  in a volume K,J,I (slice, row, column), in a picture R,C (row, column); --click-ras takes millimetres R,A,S as Slicer
+  shows them. A click or a scribble speaks to its slice, a box to every slice between its corners.
+
+examples:
+  interactive-seg segment liver.nii.gz --click 40,120,88 -o liver.seg.nrrd --overlay liver.png
+  interactive-seg segment dicom_folder --series 4 --window -160,240 --box 38,90,60,43,180,150 -o liver.seg.nrrd
+  interactive-seg segment heart.nrrd --axis axial --click-ras -12.5,3,40 --negative-click-ras -30,3,40 -o lv.seg.nrrd
+  interactive-seg segment polyp.png --box 20,35,140,190 --scribble stroke.png -o polyp.seg.nrrd
+  interactive-seg segment scan.mha --initial-mask first.nii.gz --negative-click 12,80,77 -o better.nii.gz"""
+
+
+class AddPrompt(argparse.Action):
+    """Collects prompts of all kinds in one list, so that their order is the order of the command line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.prompts = [*(namespace.prompts or []), (self.dest, values)]
+
+
+def numbers(*counts: int):
+    """A parser of `1,2.5,-3` with one of these counts of numbers."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(word) for word in text.split(","))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} should be numbers with commas between") from error
+        if len(values) not in counts or not np.isfinite(values).all():
+            expected = " or ".join(str(count) for count in counts)
+            raise argparse.ArgumentTypeError(f"{text!r} should be {expected} numbers with commas between")
+        return values
+
+    return parse
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "segment", help="segment an image with clicks, boxes and scribbles", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    # Without this, argparse takes `-12.5,3,40` for an option; it has no public way to say so.
+    parser._negative_number_matcher = re.compile(r"^-\.?\d")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, NRRD, MHA, PNG, JPEG, TIFF, DICOM file or folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.seg.nrrd",
+                        help="where the mask goes: .seg.nrrd for Slicer, or .nrrd, .nii.gz, .nii, .mha")  # fmt: skip
+    parser.add_argument("--overlay", type=Path, metavar="OUT.png", help="also draw the prompted slices with the mask")
+    prompts = parser.add_argument_group("prompts (each may be repeated)")
+    place, corners = numbers(2, 3), numbers(4, 6)
+    for option, kind, metavar, words in (
+        ("--click", place, "K,J,I", "a voxel inside the object"),
+        ("--negative-click", place, "K,J,I", "a voxel outside of it"),
+        ("--click-ras", numbers(3), "R,A,S", "a point inside, in mm"),
+        ("--negative-click-ras", numbers(3), "R,A,S", "a point outside, in mm"),
+        ("--box", corners, "K0,J0,I0,K1,J1,I1", "a box around it, from the first corner up to (not including) the second"),
+        ("--scribble", Path, "FILE", "a stroke inside: a mask of the image's size, not 0 where drawn"),
+        ("--negative-scribble", Path, "FILE", "a stroke outside"),
+    ):
+        prompts.add_argument(option, type=kind, action=AddPrompt, metavar=metavar, help=words)
+    parser.set_defaults(prompts=[])
+    parser.add_argument("--initial-mask", type=Path, metavar="FILE", help="start from this mask")
+    parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
+    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J or I (default: K)")
+    parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
+    parser.add_argument("--series", metavar="N", help="of a DICOM folder with several: its number or UID")
+    parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, of an image with several")
+    parser.add_argument("--name", default="segment", help="the segment's name in Slicer (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one core less than there are)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..device import set_threads
+    from ..io import Segment, check_output_path, read_image, read_mask, write_segmentation
+    from ..report import overlay, prompted_slices, write_png
+    from ..session import InteractiveSession
+
+    check_output_path(args.output)
+    if args.overlay and args.overlay.suffix.lower() != ".png":
+        raise InteractiveSegError(f"{args.overlay} is no PNG file name: end the overlay's name with .png.")
+    if args.threads is not None and args.threads < 1:
+        raise InteractiveSegError(f"Got {args.threads} threads, expected at least 1: leave --threads out for the default.")
+    image = read_image(args.image, args.series, args.frame)
+    prompts = [make_prompt(kind, value, image) for kind, value in args.prompts]
+    started = time.perf_counter()
+    session = InteractiveSession(
+        image.array, affine=image.affine, model=args.model, device=args.device, window=args.window, axis=args.axis
+    )
+    if args.initial_mask:
+        session.set_mask(read_mask(args.initial_mask, image))
+    set_threads(args.threads)
+    if not prompts and not args.initial_mask:
+        session.predict()
+    for prompt in progress(prompts):
+        session.add(prompt)
+    seconds = time.perf_counter() - started
+    write_segmentation(args.output, session.mask, image.affine, [Segment(args.name)])
+    if args.overlay:
+        write_png(args.overlay, overlay(image, session.mask, prompts, session.axis, args.window))
+    print(summary(args, image, session, prompted_slices(prompts, image, session.axis), seconds))
+    return 0
+
+
+def progress(prompts: list):
+    """A progress bar for more than a few prompts, on a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(prompts, unit="prompt", disable=None if len(prompts) > 3 else True, leave=False)
+
+
+def make_prompt(kind: str, value: object, image):
+    """The library's prompt for an option's value; kind is the option's name with underscores."""
+    from ..io import read_mask
+    from ..prompts import Box, Click, Scribble
+
+    positive = not kind.startswith("negative_")
+    if kind.endswith("scribble"):
+        return Scribble(read_mask(value, image), positive)
+    if kind.endswith("ras"):
+        return Click(position_ras=value, positive=positive)
+    axes = "K,J,I" if image.array.ndim == 3 else "row,column"
+    if len(value) != image.array.ndim * (2 if kind == "box" else 1):
+        raise InteractiveSegError(
+            f"--{kind.replace('_', '-')} got {len(value)} numbers, but this image of shape {image.array.shape} "
+            f"has positions {axes}: give {'two of them' if kind == 'box' else 'one of them'}."
+        )
+    if kind == "box":
+        half = len(value) // 2
+        return Box(tuple(int(v) for v in value[:half]), tuple(int(v) for v in value[half:]))
+    return Click(value, positive)
+
+
+def summary(args: argparse.Namespace, image, session, prompted: list[int], seconds: float) -> str:
+    """What was done, in five lines."""
+    count = int(session.mask.sum())
+    mm = image.spacing
+    if image.array.ndim == 3 and image.array.shape[0] > 1:
+        size = f"{count * np.prod(mm) / 1000:.4g} ml"
+    else:
+        size = f"{count * mm[-1] * mm[-2] / 100:.4g} cm²"
+    where = ""
+    if image.array.ndim == 3:
+        held = np.flatnonzero(session.mask.any(axis=tuple(n for n in range(3) if n != session.axis)))
+        where = f" in {held.size} slices" + (f", {'KJI'[session.axis]} {held[0]} to {held[-1]}" if held.size else "")
+    written = ", ".join(str(path) for path in (args.output, args.overlay) if path)
+    lines = {
+        "image": f"{image.source}, {' x '.join(map(str, image.array.shape))}, {' x '.join(f'{s:.4g}' for s in mm)} mm",
+        "prompts": f"{len(args.prompts)} on {max(len(prompted), 1)} {'slices' if len(prompted) > 1 else 'slice'}",
+        "mask": f"{count} voxels, {size}{where}" if count else "empty: add a click inside the object, or a box around it",
+        "time": f"{seconds:.2f} s with {args.model}",
+        "written": written,
+    }
+    return "\n".join(f"{name:8} {words}" for name, words in lines.items())
