@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from typing import Optional
 
 from .types import InteractiveSegError
 
@@ -20,7 +19,7 @@ def choose_device(name: str = "auto") -> str:
     return name
 
 
-def set_threads(count: Optional[int] = None) -> int:
+def set_threads(count: int | None = None) -> int:
     """CPU threads of the networks; by default one core less than the process may use, so that the window stays alive."""
     import torch
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 
@@ -14,7 +14,7 @@ AXIS_NAMES = {"K": 0, "J": 1, "I": 2}
 ANATOMICAL_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # row of the RAS vector that the slice normal follows
 
 
-def resolve_axis(axis: Union[int, str], ndim: int, affine: np.ndarray) -> int:
+def resolve_axis(axis: int | str, ndim: int, affine: np.ndarray) -> int:
     """Array axis 0, 1 or 2 for a number, "K"/"J"/"I", or "axial"/"coronal"/"sagittal" (nearest array axis by the affine)."""
     if ndim == 2:
         return 0
@@ -83,7 +83,7 @@ class Canvas:
     shape: tuple[int, int]
     spacing: tuple[float, float]
     size: int
-    region: Optional[tuple[float, float, float, float]] = None
+    region: tuple[float, float, float, float] | None = None
 
     @property
     def step(self) -> tuple[float, float]:

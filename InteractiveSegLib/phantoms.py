@@ -226,7 +226,7 @@ def _axis_points(size: int, mm: float, fine: int) -> np.ndarray:
 
 
 def _fine_points(shape: tuple[int, ...], spacing: np.ndarray, k: int) -> np.ndarray:
-    """R A S mm, before the grid is turned, of slice k: (3, FINE[0], rows FINE[1], columns FINE[2])."""
+    """R A S mm, on the unturned grid, of slice k: (3, FINE[0], rows FINE[1], columns FINE[2])."""
     s, a, r = (_axis_points(n, mm, fine) for n, mm, fine in zip(shape, spacing, FINE))
     s = s[k * FINE[0] : (k + 1) * FINE[0]]
     return np.stack(np.broadcast_arrays(-r[None, None, :], -a[None, :, None], s[:, None, None]))

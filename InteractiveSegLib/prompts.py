@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Union
 
 import numpy as np
 
@@ -17,9 +17,9 @@ class Click:
     position_ras: instead of position, millimetres in RAS; the session turns it into a voxel with the image's affine.
     """
 
-    position: Optional[tuple[float, ...]] = None
+    position: tuple[float, ...] | None = None
     positive: bool = True
-    position_ras: Optional[tuple[float, float, float]] = None
+    position_ras: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if (self.position is None) == (self.position_ras is None):
@@ -46,10 +46,14 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Scribble:
-    """A stroke: bool array of the image's shape, True where the user drew."""
+    """A stroke: bool array, True where the user drew.
+
+    mask: of the image's shape; or, with origin, of a smaller box whose first voxel lies at that index (array order).
+    """
 
     mask: np.ndarray
     positive: bool = True
+    origin: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

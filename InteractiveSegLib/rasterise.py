@@ -45,12 +45,13 @@ def prompt_maps(prompts: Sequence[Prompt], canvas: Canvas) -> np.ndarray:
 
 def drawn_mask(prompt: Prompt, shape: tuple[int, int]) -> np.ndarray:
     """Bool (rows, columns): the pixels that a click, a scribble or a negative lasso names."""
-    if isinstance(prompt, Scribble):
-        return prompt.mask
     if isinstance(prompt, Lasso):
         return lasso_mask(prompt, shape)
     drawn = np.zeros(shape, bool)
-    if isinstance(prompt, Click):
+    if isinstance(prompt, Scribble):
+        row, column = prompt.origin or (0, 0)
+        drawn[row:row + prompt.mask.shape[0], column:column + prompt.mask.shape[1]] = prompt.mask
+    elif isinstance(prompt, Click):
         drawn[int(prompt.position[0]), int(prompt.position[1])] = True
     return drawn
 

@@ -208,6 +208,7 @@ def html_page(
     def cells(values: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values) + "</tr>"
 
+    table = "\n".join([cells(header, "th"), *(cells(row, "td") for row in rows)])
     figures = "\n".join(
         f"<h2>{html.escape(p.title)}</h2>\n<figure><img alt='{html.escape(p.title, quote=True)}' "
         f"src='data:image/png;base64,{base64.b64encode(p.png).decode()}'>"
@@ -218,5 +219,5 @@ def html_page(
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(intro)}</p>\n"
-        f"<table>{cells(header, 'th')}\n{''.join(cells(row, 'td') for row in rows)}</table>\n{figures}\n</body></html>\n"
+        f"<table>{table}</table>\n{figures}\n</body></html>\n"
     )

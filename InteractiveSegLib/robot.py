@@ -7,7 +7,6 @@ corrections from the error region. RITM's rule for the centre: the error's point
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 from scipy import ndimage
@@ -74,7 +73,7 @@ def line_scribble(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return stroke & region
 
 
-def centreline_scribble(region: np.ndarray, rng: Optional[np.random.Generator] = None) -> np.ndarray:
+def centreline_scribble(region: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """The region's skeleton; with a generator, only the part of it inside a random window, as a hand leaves gaps."""
     from skimage.morphology import skeletonize
 
@@ -124,7 +123,7 @@ class Robot:
     kind: str = "clicks"
     jitter: float = 0.0
 
-    def prompt(self, truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator, first: bool = False) -> Optional[Prompt]:
+    def prompt(self, truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator, first: bool = False) -> Prompt | None:
         """The next prompt for a slice, positions in (row, column); None when the mask is right everywhere."""
         region, positive = error_region(truth, mask)
         if not region.any():

@@ -6,10 +6,15 @@ names and shapes of all 29 tensors are the published ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from ..types import InteractiveSegError
+from ..weights import load_strictly, read_state
 
 CHANNELS = ("image", "box", "positive", "negative", "previous logits")
 
@@ -78,3 +83,34 @@ class ScribblePromptUNet(nn.Module):
 def build(features: tuple[int, ...] = COMPACT.features, size: int = COMPACT.size) -> ScribblePromptUNet:
     """A network with fresh weights."""
     return ScribblePromptUNet(ScribblePromptConfig(tuple(features), size))
+
+
+class SliceNetwork:
+    """A network behind arrays: (B, 3) slices and prompts in, logits out. No gradients, one device."""
+
+    def __init__(self, network: ScribblePromptUNet, device: str) -> None:
+        self.size = network.config.size
+        self.device = torch.device(device)
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def predict(self, images: np.ndarray, prompts: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Logits (B, size, size) float32.
+
+        images: (B, size, size) in [0, 1]; prompts: (B, 3, size, size), see `rasterise`; previous: (B, size, size) logits,
+        zeros before the first prediction.
+        """
+        x = np.concatenate([images[:, None], prompts, previous[:, None]], axis=1).astype(np.float32)
+        tensor = torch.from_numpy(x).to(self.device, memory_format=torch.channels_last)
+        return self.network(tensor)[:, 0].float().cpu().numpy()
+
+
+def load(path: Path, device: str) -> SliceNetwork:
+    """A network from shipped or published weights; the widths are read from the tensors."""
+    state = read_state(path)
+    levels = sum(key.startswith("downs.") and key.endswith(".conv.0.weight") for key in state)
+    if levels == 0:
+        raise InteractiveSegError(f"{path.name} holds no ScribblePrompt-UNet: its tensors should be named downs.0.conv.0.weight and so on.")
+    network = build(tuple(state[f"downs.{level}.conv.0.weight"].shape[0] for level in range(levels)))
+    load_strictly(network, state, path)
+    return SliceNetwork(network, device)

@@ -1,0 +1,134 @@
+"""Where an image lies in the patient, and a user's prompts as voxels and as slices of it: checked here, once."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .geometry import affine_from_spacing, ras_to_position
+from .prompts import Box, Click, Lasso, Prompt, Scribble
+from .types import InteractiveSegError, bounding_box
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """spacing: mm in array order; affine: 4x4, (i, j, k, 1) -> RAS mm."""
+
+    spacing: tuple[float, ...]
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, ndim: int, spacing: Sequence[float] | None, affine: np.ndarray | None) -> Placement:
+        """From what the caller gave: spacing of the affine when there is one, else the spacing, else 1 mm."""
+        if spacing is not None:
+            spacing = tuple(float(s) for s in spacing)
+            if len(spacing) != ndim or not all(np.isfinite(s) and s > 0 for s in spacing):
+                raise InteractiveSegError(f"Got the spacing {spacing}, expected {ndim} positive millimetres in array order: correct it.")
+        if affine is None:
+            spacing = spacing or (1.0,) * ndim
+            return cls(spacing, affine_from_spacing(spacing))
+        affine = np.asarray(affine, float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+            raise InteractiveSegError("The affine must be an invertible 4x4 matrix from (i, j, k, 1) to RAS millimetres: correct it.")
+        lengths = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0)[::-1][3 - ndim:])
+        if spacing is not None and not np.allclose(spacing, lengths, rtol=0.01):
+            raise InteractiveSegError(f"The spacing {spacing} contradicts the affine, which says {lengths}: give only one of them.")
+        return cls(lengths, affine)
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The image as a real, finite 2D or 3D array; voxels that are NaN or infinite take the smallest finite value."""
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise InteractiveSegError(
+            f"Got an image of shape {image.shape}, expected (row, column) or (k, j, i): choose one channel and one frame."
+        )
+    if image.dtype == bool:
+        return image.astype(np.uint8)
+    if image.dtype.kind not in "iuf":
+        raise InteractiveSegError(f"Got an image of type {image.dtype}, expected real numbers: convert it first.")
+    if image.dtype.kind == "f":
+        finite = np.isfinite(image)
+        if not finite.any():
+            raise InteractiveSegError("The image holds no finite number, only NaN or infinity: check how it was made.")
+        if not finite.all():
+            image = np.where(finite, image, image[finite].min())
+    return image
+
+
+def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -> Prompt:
+    """The prompt with whole voxel indices inside the image, scribbles cropped to what was drawn; or one clear sentence."""
+    if isinstance(prompt, Click):
+        position = prompt.position
+        if prompt.position_ras is not None:
+            position = ras_to_position(placement.affine, prompt.position_ras, len(shape))
+        return Click(_voxel(position, shape, "click"), prompt.positive)
+    if isinstance(prompt, Box):
+        _check_length(prompt.start, shape, "box")
+        start = tuple(max(0, int(np.floor(v))) for v in prompt.start)
+        stop = tuple(min(n, int(np.ceil(v))) for v, n in zip(prompt.stop, shape))
+        if any(b <= a for a, b in zip(start, stop)):
+            raise InteractiveSegError(f"The box from {prompt.start} to {prompt.stop} lies outside the image of shape {shape}: draw it inside.")
+        return Box(start, stop)
+    if isinstance(prompt, Lasso):
+        return replace(prompt, points=tuple(_voxel(p, shape, "lasso", clip=True) for p in prompt.points))
+    return _crop(prompt, shape)
+
+
+def _voxel(position: Sequence[float], shape: tuple[int, ...], what: str, clip: bool = False) -> tuple[int, ...]:
+    _check_length(position, shape, what)
+    if not all(np.isfinite(v) for v in position):
+        raise InteractiveSegError(f"The {what} at {tuple(position)} is not a place: give finite numbers.")
+    voxel = tuple(int(np.floor(v + 0.5)) for v in position)
+    if clip:
+        return tuple(min(max(v, 0), n - 1) for v, n in zip(voxel, shape))
+    if any(not 0 <= v < n for v, n in zip(voxel, shape)):
+        raise InteractiveSegError(f"The {what} at voxel {voxel} lies outside the image of shape {shape}: place it inside.")
+    return voxel
+
+
+def _check_length(position: Sequence[float], shape: tuple[int, ...], what: str) -> None:
+    if len(position) != len(shape):
+        order = "(row, column)" if len(shape) == 2 else "(k, j, i)"
+        raise InteractiveSegError(f"Got a {what} with {len(position)} numbers, {tuple(position)}, expected {order}: correct it.")
+
+
+def _crop(scribble: Scribble, shape: tuple[int, ...]) -> Scribble:
+    mask, origin = np.asarray(scribble.mask), scribble.origin or (0,) * len(shape)
+    stop = tuple(o + n for o, n in zip(origin, mask.shape))
+    if mask.ndim != len(shape) or (scribble.origin is None and mask.shape != shape) or any(o < 0 for o in origin) or any(
+        b > n for b, n in zip(stop, shape)
+    ):
+        raise InteractiveSegError(f"Got a scribble of shape {mask.shape} at {origin}, expected the image's {shape} or a part of it: redraw it.")
+    start, end = bounding_box(mask != 0)
+    if start == end:
+        raise InteractiveSegError("The scribble is empty: draw at least one voxel.")
+    part = mask[tuple(slice(a, b) for a, b in zip(start, end))] != 0
+    return Scribble(part, scribble.positive, tuple(o + s for o, s in zip(origin, start)))
+
+
+def in_slices(prompt: Prompt, shape: tuple[int, ...], axis: int) -> dict[int, Prompt]:
+    """The prompt as the slices along `axis` see it: index -> prompt in that slice's (row, column). {0: prompt} in 2D."""
+    if len(shape) == 2:
+        return {0: prompt}
+
+    def drop(position: Sequence[int]) -> tuple[int, ...]:
+        return tuple(v for a, v in enumerate(position) if a != axis)
+
+    if isinstance(prompt, Click):
+        return {prompt.position[axis]: Click(drop(prompt.position), prompt.positive)}
+    if isinstance(prompt, Box):
+        flat = Box(drop(prompt.start), drop(prompt.stop))
+        return dict.fromkeys(range(prompt.start[axis], prompt.stop[axis]), flat)
+    if isinstance(prompt, Lasso):
+        indices = {point[axis] for point in prompt.points}
+        if len(indices) > 1:
+            raise InteractiveSegError(f"The lasso spans slices {sorted(indices)} of axis {axis}: draw it in one slice, or change the axis.")
+        return {indices.pop(): replace(prompt, points=tuple(drop(p) for p in prompt.points))}
+    planes = np.moveaxis(prompt.mask, axis, 0)
+    return {
+        prompt.origin[axis] + n: Scribble(plane, prompt.positive, drop(prompt.origin))
+        for n, plane in enumerate(planes)
+        if plane.any()
+    }

@@ -1,0 +1,116 @@
+"""One slice, its prompts and what was there before become logits at the slice's own resolution.
+
+The single preprocessing path of 2D families: the same slice gives the same answer as an image or inside a volume. It knows
+a network's canvas, never a session or a volume.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .geometry import Canvas, Window, normalise
+from .prompts import Box, Lasso, Prompt
+from .rasterise import MASK_LOGIT, drawn_mask, prompt_maps
+from .types import bounding_box
+
+BATCH = 16  # slices per network call
+MARGIN = 1.5  # the second look is this much larger than what it looks at
+CLOSER = 0.6  # a second look is worth it when it covers less than this share of the first one's side
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to predict. image: (rows, columns); prompts in its (row, column); previous: logits (rows, columns) or None."""
+
+    image: np.ndarray
+    prompts: tuple[Prompt, ...]
+    previous: np.ndarray | None
+
+
+def prompted_area(prompts: Sequence[Prompt], shape: tuple[int, int]) -> np.ndarray:
+    """Bool (rows, columns): everything that the prompts name, boxes and lassos filled."""
+    area = np.zeros(shape, bool)
+    for prompt in prompts:
+        if isinstance(prompt, Box):
+            area[prompt.start[0]:prompt.stop[0], prompt.start[1]:prompt.stop[1]] = True
+        elif isinstance(prompt, Lasso) or prompt.positive:
+            area |= drawn_mask(prompt, shape)
+    return area
+
+
+def closer_canvas(canvas: Canvas, mask: np.ndarray, prompts: Sequence[Prompt]) -> Canvas | None:
+    """A canvas around the mask and the prompts, when that shows them clearly larger; else None."""
+    start, stop = bounding_box(mask | prompted_area(prompts, canvas.shape))
+    if start == stop:
+        return None
+    spacing = np.array(canvas.spacing)
+    middle = (np.array(start) + stop) / 2
+    side = (np.array(stop) - start) * spacing
+    whole = (np.array(canvas.shape) * spacing).max()
+    reach = max(side.max() * MARGIN, whole * 0.2)  # mm; never closer than five times
+    if reach > CLOSER * whole:
+        return None
+    half = reach / spacing / 2
+    return Canvas(canvas.shape, canvas.spacing, canvas.size, (*(middle - half), *(middle + half)))
+
+
+class SlicePredictor:
+    """Runs a 2D interactive network on slices of one spacing.
+
+    network: has `size` and `predict(images, prompts, previous)`, see models.scribbleprompt.SliceNetwork.
+    spacing: (row, column) in mm. window: intensities (low, high) or None for the slice's percentiles.
+    """
+
+    def __init__(self, network, spacing: tuple[float, float], window: Window = None, zoom: bool = True) -> None:
+        self.network, self.spacing, self.window, self.zoom = network, spacing, window, zoom
+
+    def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """Logits (rows, columns) float32 of each request; prompts are kept: theirs is the last word on their own pixels."""
+        images = [normalise(request.image, self.window) for request in requests]
+        canvases: list[Canvas | None] = [Canvas(i.shape, self.spacing, self.network.size) for i in images]
+        logits = self.look(requests, images, canvases, [request.previous for request in requests])
+        if self.zoom:
+            closer = [closer_canvas(c, found > 0, r.prompts) for c, found, r in zip(canvases, logits, requests)]
+            logits = self.look(requests, images, closer, logits)
+        for request, found in zip(requests, logits):
+            keep_prompts(found, request.prompts)
+        return logits
+
+    def look(
+        self,
+        requests: Sequence[Request],
+        images: Sequence[np.ndarray],
+        canvases: Sequence[Canvas | None],
+        before: Sequence[np.ndarray | None],
+    ) -> list[np.ndarray]:
+        """One pass over the canvases that are not None; where a canvas does not reach, `before` stays."""
+        results = list(before)
+        chosen = [i for i, canvas in enumerate(canvases) if canvas is not None]
+        for begin in range(0, len(chosen), BATCH):
+            batch = chosen[begin:begin + BATCH]
+            size = self.network.size
+            shrunk = [np.zeros((size, size), np.float32) if before[i] is None else canvases[i].shrink(before[i]) for i in batch]
+            found = self.network.predict(
+                np.stack([canvases[i].shrink(images[i]) for i in batch]),
+                np.stack([prompt_maps(requests[i].prompts, canvases[i]) for i in batch]),
+                np.stack(shrunk),
+            )
+            for i, canvas_logits in zip(batch, found):
+                expanded = canvases[i].expand(canvas_logits)
+                covers = canvases[i].covers()
+                results[i] = expanded if covers.all() else np.where(covers, expanded, before[i])
+        return results
+
+
+def keep_prompts(logits: np.ndarray, prompts: Sequence[Prompt]) -> None:
+    """Set the pixels of clicks and strokes to what they said, in the order given. Changes logits in place."""
+    for prompt in prompts:
+        if isinstance(prompt, Box) or (isinstance(prompt, Lasso) and prompt.positive):
+            continue
+        drawn = drawn_mask(prompt, logits.shape)
+        if prompt.positive:
+            logits[drawn] = np.maximum(logits[drawn], MASK_LOGIT)
+        else:
+            logits[drawn] = np.minimum(logits[drawn], -MASK_LOGIT)
