@@ -24,16 +24,16 @@ class Placement:
         if spacing is not None:
             spacing = tuple(float(s) for s in spacing)
             if len(spacing) != ndim or not all(np.isfinite(s) and s > 0 for s in spacing):
-                raise InteractiveSegError(f"Got the spacing {spacing}, expected {ndim} positive millimetres in array order: correct it.")
+                raise InteractiveSegError(f"Got the spacing {spacing}, expected {ndim} positive millimetres in array order.")
         if affine is None:
             spacing = spacing or (1.0,) * ndim
             return cls(spacing, affine_from_spacing(spacing))
         affine = np.asarray(affine, float)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-            raise InteractiveSegError("The affine must be an invertible 4x4 matrix from (i, j, k, 1) to RAS millimetres: correct it.")
+            raise InteractiveSegError(f"Got the affine {affine.tolist()}, expected an invertible 4x4 matrix in mm.")
         lengths = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0)[::-1][3 - ndim:])
         if spacing is not None and not np.allclose(spacing, lengths, rtol=0.01):
-            raise InteractiveSegError(f"The spacing {spacing} contradicts the affine, which says {lengths}: give only one of them.")
+            raise InteractiveSegError(f"The spacing {spacing} contradicts the affine's {lengths}: give only one of them.")
         return cls(lengths, affine)
 
 
@@ -69,7 +69,8 @@ def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -
         start = tuple(max(0, int(np.floor(v))) for v in prompt.start)
         stop = tuple(min(n, int(np.ceil(v))) for v, n in zip(prompt.stop, shape))
         if any(b <= a for a, b in zip(start, stop)):
-            raise InteractiveSegError(f"The box from {prompt.start} to {prompt.stop} lies outside the image of shape {shape}: draw it inside.")
+            where = f"from {prompt.start} to {prompt.stop}"
+            raise InteractiveSegError(f"The box {where} lies outside the image of shape {shape}: draw it inside.")
         return Box(start, stop)
     if isinstance(prompt, Lasso):
         return replace(prompt, points=tuple(_voxel(p, shape, "lasso", clip=True) for p in prompt.points))
@@ -100,7 +101,7 @@ def _crop(scribble: Scribble, shape: tuple[int, ...]) -> Scribble:
     if mask.ndim != len(shape) or (scribble.origin is None and mask.shape != shape) or any(o < 0 for o in origin) or any(
         b > n for b, n in zip(stop, shape)
     ):
-        raise InteractiveSegError(f"Got a scribble of shape {mask.shape} at {origin}, expected the image's {shape} or a part of it: redraw it.")
+        raise InteractiveSegError(f"Got a scribble of shape {mask.shape} at {origin}, expected {shape} or a part of it.")
     start, end = bounding_box(mask != 0)
     if start == end:
         raise InteractiveSegError("The scribble is empty: draw at least one voxel.")
@@ -124,7 +125,7 @@ def in_slices(prompt: Prompt, shape: tuple[int, ...], axis: int) -> dict[int, Pr
     if isinstance(prompt, Lasso):
         indices = {point[axis] for point in prompt.points}
         if len(indices) > 1:
-            raise InteractiveSegError(f"The lasso spans slices {sorted(indices)} of axis {axis}: draw it in one slice, or change the axis.")
+            raise InteractiveSegError(f"The lasso spans slices {sorted(indices)} of axis {axis}: draw it in one.")
         return {indices.pop(): replace(prompt, points=tuple(drop(p) for p in prompt.points))}
     planes = np.moveaxis(prompt.mask, axis, 0)
     return {

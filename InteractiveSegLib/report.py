@@ -15,9 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
+from numpy.typing import ArrayLike
 
-from .geometry import normalise, ras_to_position
+from .geometry import normalise
 from .io import LoadedImage
+from .placement import in_slices
 from .prompts import Box, Click, Prompt, Scribble
 from .types import InteractiveSegError
 
@@ -32,67 +34,48 @@ MOST_SLICES = 12  # on one picture
 class SliceView:
     """How radiologists hang a slice: the patient's left on the right, front or head at the top.
 
-    vertical, horizontal: array axes shown downwards and rightwards. flip: whether each of them runs backwards.
-    aspect: height of a pixel over its width, in mm. letters: what lies left, right, top and bottom; empty for a picture
-    that is not of a patient.
+    transpose: the slice's rows run across. flip: whether what then runs down, and what runs across, is mirrored.
+    aspect: height of a shown pixel over its width, in mm. letters: what lies left, right, top and bottom; empty for a
+    picture that is not of a patient.
     """
 
-    vertical: int
-    horizontal: int
+    transpose: bool
     flip: tuple[bool, bool]
     aspect: float
     letters: tuple[str, ...]
 
-    def pixels(self, array: np.ndarray, axis: int, index: int) -> np.ndarray:
-        """One slice of a volume (or a 2D image itself) as it is shown, (row, column)."""
-        plane = array if array.ndim == 2 else np.take(array, index, axis)
-        if self.vertical > self.horizontal:
-            plane = plane.T
+    def pixels(self, plane: np.ndarray) -> np.ndarray:
+        """A slice (row, column) as it is shown."""
+        plane = plane.T if self.transpose else plane
         return plane[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
 
-    def place(self, position: Sequence[float], shape: tuple[int, ...]) -> tuple[float, float]:
-        """(x, y) in the shown slice of a position in array order."""
-        y, x = position[self.vertical], position[self.horizontal]
-        y = shape[self.vertical] - 1 - y if self.flip[0] else y
-        x = shape[self.horizontal] - 1 - x if self.flip[1] else x
-        return float(x), float(y)
+    def places(self, positions: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+        """Positions (n, 2) as (row, column) in a slice of this shape, to (n, 2) as (x, y) in the shown one."""
+        yx = np.asarray(positions, float)[:, :: -1 if self.transpose else 1]
+        last = np.array(shape[:: -1 if self.transpose else 1]) - 1.0
+        return np.where(self.flip, last - yx, yx)[:, ::-1]
 
 
 def slice_view(image: LoadedImage, axis: int) -> SliceView:
     """The radiological view of the slices along an array axis; a picture without a third axis is shown as it is."""
     spacing = image.spacing
     if image.array.ndim == 2:
-        return SliceView(0, 1, (False, False), spacing[0] / spacing[1], ())
+        return SliceView(False, (False, False), spacing[0] / spacing[1], ())
     cosines = (image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0))[:, ::-1]  # (R A S, k j i)
     anatomy = max(permutations(range(3)), key=lambda order: sum(abs(cosines[order[n], n]) for n in range(3)))
     vertical, horizontal = sorted((n for n in range(3) if n != axis), key=lambda n: -anatomy[n])
     flip = tuple(bool(cosines[anatomy[n], n] > 0) for n in (vertical, horizontal))
     letters = LETTERS[anatomy[horizontal]] + LETTERS[anatomy[vertical]]
-    return SliceView(vertical, horizontal, flip, spacing[vertical] / spacing[horizontal], letters)
+    return SliceView(vertical > horizontal, flip, spacing[vertical] / spacing[horizontal], letters)
 
 
-def prompted_slices(prompts: Sequence[Prompt], image: LoadedImage, axis: int) -> list[int]:
-    """Indices along `axis` of the slices that the prompts speak of, in order; [0] for a 2D image."""
-    if image.array.ndim == 2:
-        return [0]
-    found: set[int] = set()
+def prompts_by_slice(prompts: Sequence[Prompt], shape: tuple[int, ...], axis: int) -> dict[int, list[Prompt]]:
+    """The voxel prompts of a session by the slice they speak of, in the order of the slices, positions (row, column)."""
+    found: dict[int, list[Prompt]] = {}
     for prompt in prompts:
-        if isinstance(prompt, Box):
-            found.update(range(int(prompt.start[axis]), int(prompt.stop[axis])))
-        elif isinstance(prompt, Scribble):
-            found.update(np.flatnonzero(prompt.mask.any(axis=tuple(n for n in range(3) if n != axis))).tolist())
-        elif isinstance(prompt, Click):
-            found.add(round(click_position(prompt, image)[axis]))
-        else:
-            found.update(round(point[axis]) for point in prompt.points)
-    return sorted(index for index in found if 0 <= index < image.array.shape[axis])
-
-
-def click_position(click: Click, image: LoadedImage) -> tuple[float, ...]:
-    """Where a click is, in array order, whether it was given in voxels or in RAS millimetres."""
-    if click.position is not None:
-        return click.position
-    return ras_to_position(image.affine, click.position_ras, image.array.ndim)
+        for index, local in in_slices(prompt, shape, axis).items():
+            found.setdefault(index, []).append(local)
+    return dict(sorted(found.items()))
 
 
 def overlay(
@@ -105,70 +88,72 @@ def overlay(
 ) -> bytes:
     """A PNG of the prompted slices (of the mask's largest slice when there are none): the mask's contour, the prompts.
 
-    mask, reference: bool, the image's shape; the reference is drawn as a thin dashed line. axis: the array axis whose
-    slices are shown. window: (low, high) intensities.
+    mask, reference: bool, the image's shape; the reference is a thin dashed line. prompts: a session's own, in voxels.
+    axis: the array axis whose slices are shown. window: (low, high) intensities.
     """
-    slices = prompted_slices(prompts, image, axis)
-    if not slices:
-        slices = [int(mask.sum(axis=tuple(n for n in range(3) if n != axis)).argmax())]
-    shown = [slices[n] for n in np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MOST_SLICES)).astype(int))]
+    by_slice = prompts_by_slice(prompts, mask.shape, axis)
+    indices = list(by_slice) or [int(_planes(mask, axis).sum(axis=(1, 2)).argmax())]
+    shown = [indices[n] for n in np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_SLICES)).astype(int))]
     view = slice_view(image, axis)
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
-    height, width = (image.array.shape[view.vertical] * view.aspect, image.array.shape[view.horizontal])
+    height, width = view.pixels(_planes(mask, axis)[0]).shape
     side = 6.0 if columns == 1 else 4.0
-    size = (columns * side, rows * (side * min(max(height / width, 0.35), 2.0) + 0.35))
+    size = (columns * side, rows * (side * min(max(height * view.aspect / width, 0.35), 2.0) + 0.35))
     figure = Figure(figsize=size, facecolor="black", layout="constrained")
     for panel, index in enumerate(shown):
         axes = figure.add_subplot(rows, columns, panel + 1)
-        _draw_slice(axes, image, view, axis, index, window)
-        for which, style in ((mask, MASK_LINE), (reference, REFERENCE_LINE)):
-            shape = None if which is None else view.pixels(which, axis, index)
-            if shape is not None and shape.any():
-                axes.contour(np.pad(shape.astype(float), 1), levels=[0.5], extent=_padded(shape), **style)
-        for prompt in prompts:
-            if index in prompted_slices([prompt], image, axis):
-                _draw_prompt(axes, prompt, image, view, axis, index)
+        _draw_slice(axes, _planes(image.array, axis)[index], view, window)
+        if view.letters:
+            axes.set_title(f"slice {'KJI'[axis]} = {index}", color="white", fontsize=9)
+        for which, style in ((reference, REFERENCE_LINE), (mask, MASK_LINE)):
+            if which is not None:
+                _draw_contour(axes, view.pixels(_planes(which, axis)[index]), style)
+        for prompt in by_slice.get(index, []):
+            _draw_prompt(axes, prompt, view, _planes(mask, axis).shape[1:])
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
 
 
-def _padded(shape: np.ndarray) -> tuple[float, float, float, float]:
-    """Contour coordinates of an array padded by one pixel, so that a mask at the image's rim has a closed line."""
-    return (-1.0, shape.shape[1], -1.0, shape.shape[0])
+def _planes(array: np.ndarray, axis: int) -> np.ndarray:
+    """The slices of an array along an axis, (slice, row, column); a 2D image is one slice."""
+    return array[None] if array.ndim == 2 else np.moveaxis(array, axis, 0)
 
 
-def _draw_slice(axes: Axes, image: LoadedImage, view: SliceView, axis: int, index: int, window: object) -> None:
-    pixels = view.pixels(image.array, axis, index)
-    axes.imshow(normalise(np.nan_to_num(pixels), window), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
+def _draw_slice(axes: Axes, plane: np.ndarray, view: SliceView, window: tuple[float, float] | None) -> None:
+    pixels = normalise(np.nan_to_num(view.pixels(plane)), window)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
     axes.set_axis_off()
-    if not view.letters:
-        return
-    axes.set_title(f"slice {'KJI'[axis]} = {index}", color="white", fontsize=9)
-    left, right, top, bottom = view.letters
-    for letter, x, y in ((left, 0.03, 0.5), (right, 0.97, 0.5), (top, 0.5, 0.96), (bottom, 0.5, 0.04)):
+    corners = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.96), (0.5, 0.04))
+    for letter, (x, y) in zip(view.letters, corners):
         mark = axes.text(x, y, letter, transform=axes.transAxes, color="#ffe08a", fontsize=10, ha="center", va="center")
         mark.set_path_effects([Stroke(linewidth=2, foreground="black"), Normal()])
 
 
-def _draw_prompt(axes: Axes, prompt: Prompt, image: LoadedImage, view: SliceView, axis: int, index: int) -> None:
-    shape = image.array.shape
+def _draw_contour(axes: Axes, shown: np.ndarray, style: dict) -> None:
+    """The outline of a mask; padded by one pixel, so that a mask at the image's rim has a closed line."""
+    if shown.any():
+        rows, columns = shown.shape
+        axes.contour(np.pad(shown.astype(float), 1), levels=[0.5], extent=(-1, columns, -1, rows), **style)
+
+
+def _draw_prompt(axes: Axes, prompt: Prompt, view: SliceView, shape: tuple[int, ...]) -> None:
+    """A prompt in (row, column) of its slice: circle or cross, dotted box, stroke, closed curve."""
     if isinstance(prompt, Box):
-        (x0, y0), (x1, y1) = (view.place(c, shape) for c in (prompt.start, [n - 1 for n in prompt.stop]))
-        (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
-        outline = np.array([(x0, y0), (x1 + 1, y0), (x1 + 1, y1 + 1), (x0, y1 + 1), (x0, y0)]) - 0.5
+        (r0, c0), (r1, c1) = np.array(prompt.start) - 0.5, np.array(prompt.stop) - 0.5
+        outline = view.places([(r0, c0), (r0, c1), (r1, c1), (r1, c0), (r0, c0)], shape)
         axes.plot(*outline.T, color=POSITIVE, linewidth=1.2, linestyle=":")
         return
     color = POSITIVE if prompt.positive else NEGATIVE
     if isinstance(prompt, Scribble):
-        rows, columns = np.nonzero(view.pixels(prompt.mask, axis, index))
-        axes.scatter(columns, rows, s=3, c=color, marker="s", linewidths=0)
+        stroke = view.places(np.argwhere(prompt.mask) + prompt.origin, shape)
+        axes.scatter(*stroke.T, s=3, c=color, marker="s", linewidths=0)
     elif isinstance(prompt, Click):
-        x, y = view.place(click_position(prompt, image), shape)
-        axes.plot(x, y, "o" if prompt.positive else "x", color=color, fillstyle="none", markersize=8, markeredgewidth=2)
+        marker = "o" if prompt.positive else "x"
+        axes.plot(*view.places([prompt.position], shape).T, marker, color=color, fillstyle="none", ms=8, mew=2)
     else:
-        corners = np.array([view.place(point, shape) for point in (*prompt.points, prompt.points[0])])
+        corners = view.places([*prompt.points, prompt.points[0]], shape)
         axes.plot(*corners.T, color=color, linewidth=1.2)
 
 

@@ -123,14 +123,15 @@ class InteractiveSession:
         if self.image.ndim == 2:
             index = 0
         if not 0 <= index < count:
-            raise InteractiveSegError(f"Slice {index} is not in the image, axis {axis} has slices 0 to {count - 1}: choose one of them.")
+            raise InteractiveSegError(f"Got slice {index}, but axis {axis} has slices 0 to {count - 1}: choose one of them.")
         self.axis, self.index = axis, int(index)
 
     def add(self, prompt: Prompt) -> MaskUpdate:
         """Give a prompt; every slice of the working axis that it touches is predicted again. Returns what changed."""
         name = type(prompt).__name__
         if name not in self.family.prompts:
-            raise InteractiveSegError(f"{self.family.title} does not understand a {name}: it takes {', '.join(self.family.prompts)}.")
+            known = ", ".join(self.family.prompts)
+            raise InteractiveSegError(f"{self.family.title} does not understand a {name}: give one of {known}.")
         prompt = voxel_prompt(prompt, self.shape, self.placement)
         touched = in_slices(prompt, self.shape, self.axis)
         slices = dict(self._memory.slices)
@@ -184,9 +185,8 @@ class InteractiveSession:
         from .predictor import Request
 
         keys = [(self.axis, index) for index in indices]
-        requests = [
-            Request(self._slice(self.image, key), memory.slices[key].prompts, self._previous(key, memory.slices[key])) for key in keys
-        ]
+        states = [memory.slices[key] for key in keys]
+        requests = [Request(self._slice(self.image, key), s.prompts, self._previous(key, s)) for key, s in zip(keys, states)]
         answers = self._predictor().predict(requests)
         slices = dict(memory.slices)
         low, high = (0, 0) if self.image.ndim == 2 else (min(indices), max(indices) + 1)

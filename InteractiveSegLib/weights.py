@@ -84,5 +84,6 @@ def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], path
               if own[k].shape != state[k].shape]
     if missing or extra or shapes:
         found = [f"missing {', '.join(missing[:3])}"] * bool(missing) + [f"not expected {', '.join(extra[:3])}"] * bool(extra)
-        raise InteractiveSegError(f"{path} does not fit {type(network).__name__} ({'; '.join(found + shapes[:3])}): give weights of this family.")
+        reasons = "; ".join(found + shapes[:3])
+        raise InteractiveSegError(f"{path} does not fit {type(network).__name__} ({reasons}): give weights of this family.")
     network.load_state_dict(state)

@@ -6,7 +6,6 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Optional
 
 from ..types import InteractiveSegError
 
@@ -16,7 +15,8 @@ COMMANDS = ("segment", "models", "data", "train", "evaluate", "benchmark", "demo
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="interactive-seg",
-        description="Segment medical images with clicks, boxes and scribbles. `interactive-seg COMMAND --help` teaches each command.",
+        description="Segment medical images with clicks, boxes and scribbles.",
+        epilog="`interactive-seg COMMAND --help` teaches each command.",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -5,7 +5,6 @@ import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional
 
 from ..types import InteractiveSegError
 

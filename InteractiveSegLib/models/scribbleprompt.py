@@ -110,7 +110,7 @@ def load(path: Path, device: str) -> SliceNetwork:
     state = read_state(path)
     levels = sum(key.startswith("downs.") and key.endswith(".conv.0.weight") for key in state)
     if levels == 0:
-        raise InteractiveSegError(f"{path.name} holds no ScribblePrompt-UNet: its tensors should be named downs.0.conv.0.weight and so on.")
+        raise InteractiveSegError(f"{path.name} holds no ScribblePrompt-UNet, no tensor is named downs.0.conv.0.weight.")
     network = build(tuple(state[f"downs.{level}.conv.0.weight"].shape[0] for level in range(levels)))
     load_strictly(network, state, path)
     return SliceNetwork(network, device)

@@ -1,0 +1,47 @@
+"""`interactive-seg models`: the families, their weights, and how a training run becomes one of them."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = commands.add_parser("models", help="list the families and their weights", description=__doc__)
+    actions = parser.add_subparsers(dest="action")
+    actions.add_parser("list", help="families with weights, hash, licence, size and device (the default)")
+    export = actions.add_parser("export", help="ship a run: half-precision weights, manifest entry, model card")
+    export.add_argument("run", type=Path, help="folder of the run, such as runs/scribbleprompt")
+    export.add_argument("--bundle", type=Path, required=True, help="the bundle it was trained from, for the card")
+    export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
+    export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "export":
+        from ..training.export import export
+
+        print(export(args.run, args.bundle, args.id, args.report))
+        return 0
+    return show()
+
+
+def show() -> int:
+    """Print one block per family."""
+    from ..device import choose_device
+    from ..models import list_families
+    from ..weights import read_manifest, sha256, weights_folder
+
+    entries = read_manifest()
+    print(f"device: {choose_device()}")
+    for family in list_families():
+        print(f"\n{family.name}: {family.title} ({family.paper})")
+        print(f"  prompts: {', '.join(family.prompts)}" + ("; answers before any prompt" if family.automatic else ""))
+        for entry in (e for e in entries if e["family"] == family.name):
+            path = weights_folder() / entry["file"]
+            state = "missing" if not path.exists() else "ok" if sha256(path) == entry["sha256"] else "damaged"
+            size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "-"
+            print(f"  weights: {entry['id']}, {entry['parameters']:,} parameters, {size}, {state}")
+            print(f"    sha256:  {entry['sha256']}")
+            print(f"    licence: {entry['licence']}")
+    return 0

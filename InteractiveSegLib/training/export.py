@@ -1,0 +1,94 @@
+"""A finished run becomes a shipped weight file: half precision, an entry in the manifest, a model card."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ..types import InteractiveSegError
+from ..weights import sha256, weights_folder
+from .bundle import read_bundle
+from .recipes import RECIPES
+
+AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
+LICENCE = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
+
+
+def export(run: Path, bundle: Path, identifier: str, report: Path | None = None) -> Path:
+    """Write models/IDENTIFIER.safetensors and .md from a run's checkpoint, and the manifest's entry. Returns the weights' path.
+
+    report: a folder that `interactive-seg evaluate` wrote; its table goes into the card.
+    """
+    try:
+        about = json.loads((run / "run.json").read_text(encoding="utf8"))
+        state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["ema"]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InteractiveSegError(f"{run} is no training run ({error}): give a folder that `train` made.") from error
+    tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items() if k.startswith(AVERAGED)}
+    path = weights_folder() / f"{identifier}.safetensors"
+    save_file(tensors, path, {"family": about["family"]})
+    entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
+             "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
+    add_to_manifest(entry)
+    path.with_suffix(".md").write_text(card(entry, about, bundle, report), encoding="utf8")
+    return path
+
+
+def add_to_manifest(entry: dict) -> None:
+    """Replace the manifest's entry of the same id, or append."""
+    path = weights_folder() / "manifest.json"
+    entries = json.loads(path.read_text(encoding="utf8")) if path.exists() else []
+    entries = [e for e in entries if e["id"] != entry["id"]] + [entry]
+    path.write_text(json.dumps(sorted(entries, key=lambda e: e["id"]), indent=1) + "\n", encoding="utf8")
+
+
+def commit() -> str:
+    """The revision of the code that trained, as far as git knows."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
+def card(entry: dict, about: dict, bundle: Path, report: Path | None) -> str:
+    """The model card in Markdown."""
+    recipe = RECIPES[about["family"]](bundle)
+    hidden = ("bundle", "name", "pool")
+    settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in hidden}
+    lines = [
+        f"# {entry['id']}",
+        "",
+        f"Family: {about['family']}. {entry['parameters']:,} parameters, half precision. SHA-256 `{entry['sha256']}`.",
+        f"Licence of the weights: {entry['licence']}. Not for clinical decisions.",
+        "",
+        "## Training",
+        "",
+        f"{about['step']:,} optimiser steps, {about['hours']:.2f} h on {about['device']}, seed {about['seed']}, "
+        f"{date.today().isoformat()}, code {commit()}.",
+        "Command: `interactive-seg train " + about["family"] + " --bundle train.bundle --minutes N`.",
+        "",
+        *(f"- {name.replace('_', ' ')}: {value}" for name, value in settings.items()),
+        "",
+        "## Measured",
+        "",
+        (report / "summary.md").read_text(encoding="utf8") if report else "See the README, `interactive-seg evaluate`.",
+        "",
+        "## Training data",
+        "",
+        *data_table(bundle),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def data_table(bundle: Path) -> Sequence[str]:
+    """One row per data set: name, modality, cases, subjects, licence."""
+    rows = ["| data set | modality | cases | subjects | licence as its source states it |", "| --- | --- | ---: | ---: | --- |"]
+    for d in read_bundle(bundle):
+        licence = d.licence.replace("|", "/")
+        rows.append(f"| {d.name} | {d.modality} | {len(d.cases)} | {len({c.subject for c in d.cases})} | {licence} |")
+    return rows
