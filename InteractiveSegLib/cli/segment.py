@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     # Without this, argparse takes `-12.5,3,40` for an option; it has no public way to say so.
     parser._negative_number_matcher = re.compile(r"^-\.?\d")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, NRRD, MHA, PNG, JPEG, TIFF, DICOM file or folder")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM file or folder, PNG, JPEG, TIFF")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.seg.nrrd",
                         help="where the mask goes: .seg.nrrd for Slicer, or .nrrd, .nii.gz, .nii, .mha")  # fmt: skip
     parser.add_argument("--overlay", type=Path, metavar="OUT.png", help="also draw the prompted slices with the mask")
@@ -64,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         ("--negative-click", place, "K,J,I", "a voxel outside of it"),
         ("--click-ras", numbers(3), "R,A,S", "a point inside, in mm"),
         ("--negative-click-ras", numbers(3), "R,A,S", "a point outside, in mm"),
-        ("--box", corners, "K0,J0,I0,K1,J1,I1", "a box around it, from the first corner up to (not including) the second"),
+        ("--box", corners, "K0,J0,I0,K1,J1,I1", "a box around it; the second corner is outside"),
         ("--scribble", Path, "FILE", "a stroke inside: a mask of the image's size, not 0 where drawn"),
         ("--negative-scribble", Path, "FILE", "a stroke outside"),
     ):
@@ -72,10 +72,11 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.set_defaults(prompts=[])
     parser.add_argument("--initial-mask", type=Path, metavar="FILE", help="start from this mask")
     parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
-    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J or I (default: K)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
+    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
     parser.add_argument("--series", metavar="N", help="of a DICOM folder with several: its number or UID")
-    parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, of an image with several")
+    parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, if there are several")
     parser.add_argument("--name", default="segment", help="the segment's name in Slicer (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one core less than there are)")
@@ -85,20 +86,21 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from ..device import set_threads
     from ..io import Segment, check_output_path, read_image, read_mask, write_segmentation
-    from ..report import overlay, prompted_slices, write_png
+    from ..report import overlay, prompts_by_slice, write_png
     from ..session import InteractiveSession
 
     check_output_path(args.output)
     if args.overlay and args.overlay.suffix.lower() != ".png":
         raise InteractiveSegError(f"{args.overlay} is no PNG file name: end the overlay's name with .png.")
     if args.threads is not None and args.threads < 1:
-        raise InteractiveSegError(f"Got {args.threads} threads, expected at least 1: leave --threads out for the default.")
+        raise InteractiveSegError(f"Got {args.threads} threads, expected at least 1: leave --threads out.")
     image = read_image(args.image, args.series, args.frame)
     prompts = [make_prompt(kind, value, image) for kind, value in args.prompts]
     started = time.perf_counter()
     session = InteractiveSession(
-        image.array, affine=image.affine, model=args.model, device=args.device, window=args.window, axis=args.axis
-    )
+        image.array, affine=image.affine, model=args.model, device=args.device,
+        weights=args.weights, window=args.window, axis=args.axis,
+    )  # fmt: skip
     if args.initial_mask:
         session.set_mask(read_mask(args.initial_mask, image))
     set_threads(args.threads)
@@ -109,8 +111,9 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     write_segmentation(args.output, session.mask, image.affine, [Segment(args.name)])
     if args.overlay:
-        write_png(args.overlay, overlay(image, session.mask, prompts, session.axis, args.window))
-    print(summary(args, image, session, prompted_slices(prompts, image, session.axis), seconds))
+        write_png(args.overlay, overlay(image, session.mask, session.prompts, session.axis, args.window))
+    touched = len(prompts_by_slice(session.prompts, session.shape, session.axis))
+    print(summary(args, image, session, touched, seconds))
     return 0
 
 
@@ -131,11 +134,12 @@ def make_prompt(kind: str, value: object, image):
         return Scribble(read_mask(value, image), positive)
     if kind.endswith("ras"):
         return Click(position_ras=value, positive=positive)
-    axes = "K,J,I" if image.array.ndim == 3 else "row,column"
-    if len(value) != image.array.ndim * (2 if kind == "box" else 1):
+    expected = image.array.ndim * (2 if kind == "box" else 1)
+    if len(value) != expected:
+        axes = "K,J,I" if image.array.ndim == 3 else "row,column"
         raise InteractiveSegError(
-            f"--{kind.replace('_', '-')} got {len(value)} numbers, but this image of shape {image.array.shape} "
-            f"has positions {axes}: give {'two of them' if kind == 'box' else 'one of them'}."
+            f"--{kind.replace('_', '-')} got {len(value)} numbers, but positions in this image of shape "
+            f"{image.array.shape} are {axes}: give {expected} numbers."
         )
     if kind == "box":
         half = len(value) // 2
@@ -143,24 +147,20 @@ def make_prompt(kind: str, value: object, image):
     return Click(value, positive)
 
 
-def summary(args: argparse.Namespace, image, session, prompted: list[int], seconds: float) -> str:
+def summary(args: argparse.Namespace, image, session, touched: int, seconds: float) -> str:
     """What was done, in five lines."""
     count = int(session.mask.sum())
     mm = image.spacing
-    if image.array.ndim == 3 and image.array.shape[0] > 1:
-        size = f"{count * np.prod(mm) / 1000:.4g} ml"
+    if min(image.array.shape[:-2], default=1) == 1:  # a picture or a lone slice has no depth to multiply with
+        size = f"{count} pixels, {count * mm[-1] * mm[-2] / 100:.4g} cm²"
     else:
-        size = f"{count * mm[-1] * mm[-2] / 100:.4g} cm²"
-    where = ""
-    if image.array.ndim == 3:
         held = np.flatnonzero(session.mask.any(axis=tuple(n for n in range(3) if n != session.axis)))
-        where = f" in {held.size} slices" + (f", {'KJI'[session.axis]} {held[0]} to {held[-1]}" if held.size else "")
-    written = ", ".join(str(path) for path in (args.output, args.overlay) if path)
+        size = f"{count} voxels, {count * np.prod(mm) / 1000:.4g} ml, in {held.size} slices along {'KJI'[session.axis]}"
     lines = {
         "image": f"{image.source}, {' x '.join(map(str, image.array.shape))}, {' x '.join(f'{s:.4g}' for s in mm)} mm",
-        "prompts": f"{len(args.prompts)} on {max(len(prompted), 1)} {'slices' if len(prompted) > 1 else 'slice'}",
-        "mask": f"{count} voxels, {size}{where}" if count else "empty: add a click inside the object, or a box around it",
+        "prompts": f"{len(args.prompts)}, slices touched: {touched}",
+        "mask": size if count else "empty: add a click inside the object, or a box around it",
         "time": f"{seconds:.2f} s with {args.model}",
-        "written": written,
+        "written": ", ".join(str(path) for path in (args.output, args.overlay) if path),
     }
     return "\n".join(f"{name:8} {words}" for name, words in lines.items())
