@@ -40,14 +40,9 @@ def hd95(mask: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = 
     return float(max(np.percentile(to_truth, 95), np.percentile(to_mask, 95)))
 
 
-def dice_at(curve: Sequence[float], n: int) -> float:
-    """Dice after n prompts. A run that stopped early was perfect, or had no prompt to give: its last value holds."""
-    return float(curve[min(n, len(curve)) - 1])
-
-
 def filled_curve(curve: Sequence[float], cap: int) -> np.ndarray:
-    """Dice after 1, 2, ... cap prompts, float (cap,): the last value fills the rest."""
-    return np.array([dice_at(curve, n) for n in range(1, cap + 1)])
+    """Dice after 1, 2, ... cap prompts, float (cap,). A run stops early when all is right: its last value holds."""
+    return np.array([curve[min(n, len(curve)) - 1] for n in range(1, cap + 1)])
 
 
 def noc(curve: Sequence[float], target: float, cap: int) -> tuple[int, bool]:

@@ -8,18 +8,18 @@ higher Dice on training images for at least two of the three and hurt none of th
 """
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import random_walker, watershed
 
 from ..geometry import normalise
 from ..prompts import Box, Click, Prompt, Scribble
 from ..types import InteractiveSegError
 
-CLICK_RADIUS = 3
-BOX_CORE = 0.5
+CLICK_RADIUS = 2
+BOX_CORE = 0.7
 OBJECT, BACKGROUND = 1, 2
 
 
@@ -28,8 +28,8 @@ class Peer(ABC):
 
     name = ""
 
-    def start(self, image: np.ndarray) -> None:
-        """Take a slice (row, column) of any numeric type and forget the one before."""
+    def start(self, image: np.ndarray, spacing: tuple[float, float] | None = None) -> None:
+        """Take a slice (row, column) of any numeric type and forget the one before. The spacing plays no role here."""
         self.image = normalise(image)
         self.seeds = np.zeros(image.shape, np.uint8)
         self.seeds[[0, -1], :] = self.seeds[:, [0, -1]] = BACKGROUND
@@ -61,19 +61,24 @@ class Watershed(Peer):
         self.relief = ndimage.gaussian_gradient_magnitude(self.image, self.sigma)
 
     def spread(self) -> np.ndarray:
+        from skimage.segmentation import watershed  # slow to import, and only needed here
+
         return watershed(self.relief, self.seeds.astype(np.int32)) == OBJECT
 
 
 class RandomWalker(Peer):
-    """Grady's random walker (scikit-image, solved exactly, which is also the fastest mode here), beta 130 on intensities scaled to 0..1."""
+    """Grady's random walker (scikit-image, direct solver: exact, and the fastest), beta 1000 on intensities 0..1."""
 
     name = "random-walker"
-    beta = 130.0
+    beta = 1000.0
 
     def prepare(self) -> None:
-        """Nothing: the graph is built with the seeds."""
+        if not self.image.any():  # constant: scikit-image divides by the standard deviation
+            self.image[0, 0] = 1
 
     def spread(self) -> np.ndarray:
+        from skimage.segmentation import random_walker
+
         return random_walker(self.image, self.seeds.astype(np.int32), beta=self.beta, mode="bf") == OBJECT
 
 
@@ -116,6 +121,12 @@ class GrowFromSeeds(Peer):
 
 
 PEERS = {peer.name: peer for peer in (Watershed, RandomWalker, GrowFromSeeds)}
+
+
+def available_peers() -> dict[str, type[Peer]]:
+    """PEERS without those whose optional package is missing."""
+    has_slicer = importlib.util.find_spec("slicer") is not None
+    return {name: peer for name, peer in PEERS.items() if has_slicer or peer is not GrowFromSeeds}
 
 
 def draw_seeds(seeds: np.ndarray, prompt: Prompt) -> None:
