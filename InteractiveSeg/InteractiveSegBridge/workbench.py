@@ -1,0 +1,151 @@
+"""What the effects share: one worker, the sessions, and the one way an action becomes a change of a segment."""
+from __future__ import annotations
+
+import logging
+from typing import Callable
+
+import slicer
+
+from InteractiveSegLib import InteractiveSegError, MaskUpdate
+
+from .segment import write_update
+from .sessions import SegmentSession
+from .worker import Task, Worker
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentAction(Task):
+    """One user action on one segment: `action(session) -> MaskUpdate` in the worker, then one undoable write.
+
+    effect: hears of the end through actionFinished, actionDropped or actionFailed.
+    """
+
+    def __init__(self, segment: SegmentSession, action: Callable, effect, prompt=None) -> None:
+        self.segment, self.action, self.effect, self.prompt = segment, action, effect, prompt
+        self._seen = None
+
+    def prepare(self) -> bool:
+        if not self._writable():
+            return False
+        self._seen = self.segment.look()
+        return True
+
+    def run(self) -> MaskUpdate:
+        return self.segment.act(self.action, self._seen)
+
+    def finish(self, update: MaskUpdate) -> None:
+        if not self._writable():
+            self.segment.take_back()
+            return
+        write_update(
+            self.effect.scriptedEffect, self.segment.segmentation, self.segment.segment_id, self.segment.volume, update
+        )
+        self.segment.wrote()
+        self.effect.actionFinished()
+
+    def fail(self, error: BaseException) -> None:
+        if not isinstance(error, InteractiveSegError):
+            logger.error("The prediction failed", exc_info=error)
+        self.effect.actionFailed(error)
+
+    def undo(self) -> None:
+        self.segment.take_back()
+
+    def _writable(self) -> bool:
+        """Undo states belong to the segmentation in the editor, so nothing is written into another one."""
+        editor = self.effect.scriptedEffect.parameterSetNode()
+        if self.segment.alive and editor is not None and editor.GetSegmentationNode() is self.segment.segmentation:
+            return True
+        self.effect.actionDropped()
+        return False
+
+
+class WarmUp(Task):
+    """Loads the network while the user still looks for the first place to click; silent, for the click will tell."""
+
+    prompt = None
+
+    def __init__(self, segment: SegmentSession) -> None:
+        self.segment = segment
+
+    def run(self) -> None:
+        self.segment.warm_up()
+
+    def fail(self, error: BaseException) -> None:
+        logger.info("The network could not be loaded ahead of the first prompt: %s", error)
+
+
+class Workbench(slicer.util.VTKObservationMixin):
+    """Sessions and worker of this Slicer. `changed` callbacks hear whenever prompts or pending actions may differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker = Worker(self._notify)
+        self.listeners = []
+        self._segments = []
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
+
+    def segment(self, editor_node, model: str, device: str) -> SegmentSession:
+        """The session for what the Segment Editor has selected, made when there is none."""
+        wanted = (*_selection(editor_node), model, device)
+        self._prune()
+        for segment in self._segments:
+            if segment.is_for(*wanted):
+                return segment
+        self._segments.append(SegmentSession(*wanted))
+        return self._segments[-1]
+
+    def prompts(self, editor_node) -> tuple:
+        """Prompts on the selected segment, those still waiting included."""
+        if editor_node is None:
+            return ()
+        chosen = (editor_node.GetSegmentationNode(), editor_node.GetSelectedSegmentID(), editor_node.GetSourceVolumeNode())
+        found = [s for s in self._segments if (s.segmentation, s.segment_id, s.volume) == chosen and s.alive]
+        if not found:
+            return ()
+        waiting = [task.prompt for task in self.worker.pending if task.segment in found and task.prompt is not None]
+        return tuple(found[-1].prompts) + tuple(waiting)
+
+    def close(self) -> None:
+        """Stop working and let go of everything."""
+        self.worker.close()
+        self.removeObservers()
+        self._segments.clear()
+
+    def _forget(self, *_) -> None:
+        self.worker.cancel()
+        self._segments.clear()
+        self._notify()
+
+    def _prune(self, *_) -> None:
+        alive = [segment for segment in self._segments if segment.alive]
+        if len(alive) != len(self._segments):
+            self._segments = alive
+            self._notify()
+
+    def _notify(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()
+
+
+def _selection(editor_node) -> tuple:
+    """(segmentation, segment id, volume) chosen in the Segment Editor, or the one thing that is missing."""
+    segmentation = editor_node.GetSegmentationNode() if editor_node else None
+    segment_id = editor_node.GetSelectedSegmentID() if editor_node else None
+    volume = editor_node.GetSourceVolumeNode() if editor_node else None
+    for value, name in ((segmentation, "segmentation"), (volume, "source volume"), (segment_id, "segment")):
+        if not value:
+            raise InteractiveSegError(f"No {name} is chosen: choose one at the top of the Segment Editor.")
+    return segmentation, segment_id, volume
+
+
+_shared: list[Workbench] = []
+
+
+def workbench() -> Workbench:
+    """The one workbench of this Slicer; made at first use, because it needs the scene."""
+    if not _shared:
+        _shared.append(Workbench())
+    return _shared[0]

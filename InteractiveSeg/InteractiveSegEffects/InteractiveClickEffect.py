@@ -1,0 +1,43 @@
+"""One click in a slice view is one prompt: inside the object, or with Ctrl outside of it."""
+from __future__ import annotations
+
+import vtk
+from InteractiveSegBridge import mrml
+
+from InteractiveSegLib import Click
+
+from .AbstractInteractiveEffect import AbstractInteractiveEffect
+
+# Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
+PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
+
+
+class InteractiveClickEffect(AbstractInteractiveEffect):
+    """Left click adds, Ctrl + left click removes."""
+
+    NAME = "InteractiveClick"
+    TITLE = "Interactive click"
+    ICON = "InteractiveClick.png"
+    HELP = (
+        "<html>Click into the object: it is found in the slice you look at.<br>"
+        "<b>Left click</b> adds what you point at, <b>Ctrl + left click</b> (Cmd on macOS) removes it; the key "
+        "<b>x</b> swaps the two. Every further click corrects the result.</html>"
+    )
+
+    def handleMouse(self, eventId, xy, interactor, viewWidget) -> bool:
+        if eventId == vtk.vtkCommand.LeftButtonReleaseEvent:
+            return True  # the press was ours too
+        if eventId not in PRESSES:
+            return False
+        if self.volume is None:
+            self.say("No source volume is chosen: choose one at the top of the Segment Editor.")
+            return True
+        slice_node = viewWidget.mrmlSliceNode()
+        voxel_kji = mrml.nearest_voxel(mrml.xy_to_kji(slice_node, self.volume, xy))
+        if not mrml.is_inside(voxel_kji, self.volume):
+            self.say(f"The click is outside the volume '{self.volume.GetName()}': click inside the image.")
+            return True
+        axis, _ = mrml.working_axis(slice_node, self.volume)
+        click = Click(position=voxel_kji, positive=not self.removes(interactor))
+        self.submit(click, axis, voxel_kji[axis], viewWidget)
+        return True

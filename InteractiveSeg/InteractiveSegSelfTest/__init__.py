@@ -1,0 +1,1 @@
+"""What must hold with a person at the mouse: run in the application, and in the tests on slicer-core."""

@@ -1,0 +1,68 @@
+"""The assertions, once. A stage gives them a volume in a view and a mouse; see `stage.Stage` for what it must offer."""
+from __future__ import annotations
+
+import numpy as np
+
+from .phantom import CENTRE_KJI, NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI, RADII_KJI, ellipsoid
+
+
+def click_fills_the_ellipsoid(stage) -> None:
+    """One click: the mask is in the slice clicked, on the ellipsoid, and nowhere else."""
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    mask = stage.mask()
+    assert mask[CENTRE_KJI], "the voxel clicked is in the segment"
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {CENTRE_KJI[0]}, "only the slice clicked has changed"
+    overlap = dice(mask[CENTRE_KJI[0]], ellipsoid(CENTRE_KJI, RADII_KJI)[CENTRE_KJI[0]])
+    assert overlap > 0.8, f"the ellipsoid is found (Dice {overlap:.2f})"
+
+
+def control_click_removes(stage) -> None:
+    """Ctrl + click takes away what it points at."""
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    before = stage.mask()
+    stage.click(CENTRE_KJI, control=True)
+    stage.settle()
+    assert stage.mask().sum() < before.sum(), "the negative click made the segment smaller"
+
+
+def undo_and_redo_are_exact(stage) -> None:
+    """One undo per prompt, back to the same voxels; and the next prompt starts from there."""
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    one = stage.mask()
+    stage.click(NEIGHBOUR_KJI)
+    stage.settle()
+    two = stage.mask()
+    assert (one != two).any(), "the second click changed something"
+    stage.undo()
+    assert (stage.mask() == one).all(), "undo brings the first answer back"
+    stage.undo()
+    assert not stage.mask().any(), "undo again: nothing is left"
+    stage.redo()
+    stage.redo()
+    assert (stage.mask() == two).all(), "redo is exact"
+
+
+def box_segments_what_it_encloses(stage) -> None:
+    """A dragged box finds the darker ellipsoid in the slice it was drawn in."""
+    low = [c - r for c, r in zip(NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI)]
+    high = [c + r for c, r in zip(NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI)]
+    low[0] = high[0] = NEIGHBOUR_KJI[0]
+    stage.drag(low, high)
+    stage.settle()
+    mask = stage.mask()
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {NEIGHBOUR_KJI[0]}, "only the slice of the box has changed"
+    overlap = dice(mask[NEIGHBOUR_KJI[0]], ellipsoid(NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI)[NEIGHBOUR_KJI[0]])
+    assert overlap > 0.7, f"the darker ellipsoid is found (Dice {overlap:.2f})"
+
+
+def dice(one: np.ndarray, two: np.ndarray) -> float:
+    """Overlap of two bool arrays, 1 when both are empty."""
+    total = one.sum() + two.sum()
+    return float(2 * (one & two).sum() / total) if total else 1.0
+
+
+CLICK_SCENARIOS = (click_fills_the_ellipsoid, control_click_removes, undo_and_redo_are_exact)
+BOX_SCENARIOS = (box_segments_what_it_encloses,)

@@ -1,0 +1,86 @@
+"""The extension under test outside of the application: slicer-core is real, Qt and the effect's C++ half are doubles."""
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+HAS_SLICER = importlib.util.find_spec("slicer") is not None and importlib.util.find_spec("PySide6") is not None
+if HAS_SLICER:
+    sys.path[:0] = [str(HERE / "doubles"), str(ROOT / "InteractiveSeg"), str(ROOT)]
+    import qtshim  # installs `qt`  # noqa: F401
+else:
+    collect_ignore_glob = ["test_*.py"]  # slicer-core has no wheel for this Python
+
+
+@pytest.fixture(scope="session")
+def qt_application():
+    import qt
+
+    return qt.QApplication.instance() or qt.QApplication([])
+
+
+@pytest.fixture(autouse=True)
+def no_hidden_error(monkeypatch):
+    """VTK and Qt print an exception of a callback and go on: here it fails the test."""
+    errors = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: errors.append(error[1]))
+    yield errors
+    assert not errors, errors
+
+
+@pytest.fixture()
+def application(qt_application, monkeypatch):
+    """A fresh scene, a fresh workbench, fresh list of effects, and messages kept instead of shown."""
+    import flood
+    import headless
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+    import slicer
+    from InteractiveSegBridge import workbench as bench
+
+    from InteractiveSegLib import models
+
+    application = headless.install()
+    application.status, application.dialogs = [], []
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, duration=0: application.status.append(text))
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: application.dialogs.append(text))
+    shipped = models.load
+    monkeypatch.setitem(models.FAMILIES, "flood", flood.SPEC)
+    monkeypatch.setattr(models, "load", lambda name, *rest: flood.FloodNetwork() if name == "flood" else shipped(name, *rest))
+    monkeypatch.setattr(effects.qSlicerSegmentEditorEffectFactory, "_instance", None)
+    yield application
+    if bench._shared:
+        bench._shared.pop().close()
+
+
+@pytest.fixture()
+def registered(application):
+    """The effects, registered as at Slicer's start."""
+    import InteractiveSegEffects
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    InteractiveSegEffects.register_effects()
+    return effects.qSlicerSegmentEditorEffectFactory.instance().registered
+
+
+@pytest.fixture()
+def make_stage(application, registered):
+    """A stage for a volume of this geometry, with the click effect active."""
+    from stage import Stage
+
+    def make(ijk_to_ras=None, effect="InteractiveClick", family="flood"):
+        stage = Stage(application, registered, ijk_to_ras)
+        stage.editor_node.SetAttribute("InteractiveSeg.Model", family)
+        stage.choose(effect)
+        return stage
+
+    return make
+
+
+@pytest.fixture()
+def a_stage(make_stage):
+    return make_stage()

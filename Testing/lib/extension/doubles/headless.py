@@ -1,0 +1,57 @@
+"""Give slicer-core what slicer.util and our code expect of the application: a scene, module logics, messages."""
+from __future__ import annotations
+
+import tempfile
+import types
+
+import slicer
+import vtk
+
+LOGICS = dict(
+    terminologies="vtkSlicerTerminologiesModuleLogic",
+    volumes="vtkSlicerVolumesLogic",
+    subjecthierarchy="vtkSlicerSubjectHierarchyModuleLogic",
+    segmentations="vtkSlicerSegmentationsModuleLogic",
+)
+
+
+class Headless:
+    """One MRML scene with an application logic; becomes slicer.mrmlScene."""
+
+    def __init__(self):
+        self.scene = slicer.vtkMRMLScene()
+        self.application_logic = slicer.vtkSlicerApplicationLogic()
+        self.application_logic.SetMRMLScene(self.scene)
+        colors = self.application_logic.GetColorLogic()
+        colors.SetMRMLScene(self.scene)
+        colors.AddDefaultColorNodes()
+        self.application_logic.SetModuleLogic("Colors", colors)
+        self.application_logic.SetSliceLogics(vtk.vtkCollection())
+        self.application_logic.SetViewLogics(vtk.vtkCollection())
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
+        crosshair = slicer.vtkMRMLCrosshairNode()
+        crosshair.SetCrosshairName("default")
+        self.scene.AddNode(crosshair)
+        self.logics = {name: self._logic(name, cls) for name, cls in LOGICS.items()}
+
+    def _logic(self, name, class_name):
+        logic = getattr(slicer, class_name)()
+        if hasattr(logic, "SetModuleShareDirectory"):
+            logic.SetModuleShareDirectory(tempfile.gettempdir())
+        logic.SetMRMLScene(self.scene)
+        logic.SetMRMLApplicationLogic(self.application_logic)
+        self.application_logic.SetModuleLogic(name.capitalize(), logic)
+        return logic
+
+
+def install() -> Headless:
+    """A fresh scene under the names that the application gives it."""
+    application = Headless()
+    slicer.mrmlScene = application.scene
+    slicer.modules = types.SimpleNamespace(
+        **{name: types.SimpleNamespace(logic=lambda logic=logic: logic) for name, logic in application.logics.items()}
+    )
+    slicer.app = types.SimpleNamespace(
+        applicationLogic=lambda: application.application_logic, testingEnabled=lambda: True, connect=lambda *_: True
+    )
+    return application
