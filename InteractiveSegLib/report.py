@@ -160,6 +160,7 @@ def _draw_prompt(axes: Axes, prompt: Prompt, view: SliceView, shape: tuple[int, 
 def write_png(path: str | Path, png: bytes) -> None:
     """Write a picture; one sentence when that fails."""
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(png)
     except OSError as error:
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
