@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv first; nothing is installed outside the checkout.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+TORCH := 2.13.0
+# Slicer has 3.12. All dependencies have wheels for 3.10 to 3.13.
+CANDIDATES := python3.12 python3.11 python3.13 python3.10 python3
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo test lint
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## build a small study, segment it, write demo/report.html
+	$(VENV)/bin/interactive-seg demo --output demo
+
+test: lint ## run the linter and all tests
+	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest
+
+lint: $(STAMP) ## run the linter
+	$(VENV)/bin/ruff check .
+
+# Torch first and alone: it is the largest download, and pip does not repeat it when another package fails.
+$(STAMP): pyproject.toml
+	@if ! $(PYTHON) -c '' 2>/dev/null; then \
+		for python in $(CANDIDATES); do \
+			if $$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+				echo "$$python -m venv $(VENV)" && $$python -m venv --clear $(VENV) && break; \
+			fi; \
+		done; \
+	fi; \
+	$(PYTHON) -c '' 2>/dev/null || { \
+		echo "Python 3.10 to 3.13 with its venv module is needed: install it (Debian and Ubuntu: apt install python3-venv)." >&2; \
+		exit 1; \
+	}
+	$(PYTHON) -m pip install --quiet torch==$(TORCH)
+	$(PYTHON) -m pip install --quiet --editable '.[test]'
+	@touch $@
