@@ -51,19 +51,24 @@ def test_evaluate_prints_one_table_and_saves_rows_curve_and_provenance(a_pack, w
     assert (out / "summary.md").read_text().strip() in printed
 
 
-def test_evaluate_gives_the_same_rows_twice(a_pack, weights, tmp_path):
-    kept = []
-    for name in ("one", "two"):
-        main(["evaluate", "--data", str(a_pack), "--weights", str(weights), "--peers", "none", "--robot", "scribbles",
-              "--jitter", "2", "--max-prompts", "3", "--device", "cpu", "--out", str(tmp_path / name)])
-        with (tmp_path / name / "rows.csv").open() as file:
-            kept.append([{**row, "seconds": ""} for row in csv.DictReader(file)])
-    assert kept[0] == kept[1] and len(kept[0]) == 4
+def test_the_same_command_gives_the_same_rows_and_each_robot_its_own(a_pack, tmp_path):
+    def rows(name, *robot):
+        out = tmp_path / name
+        assert main(["evaluate", "--data", str(a_pack), "--model", "none", "--peers", "watershed", "--robot", *robot,
+                     "--max-prompts", "3", "--out", str(out)]) == 0
+        with (out / "rows.csv").open() as file:
+            return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+    jittered = rows("one", "clicks", "--jitter", "4")
+    assert len(jittered) == 4
+    assert jittered == rows("two", "clicks", "--jitter", "4")
+    assert jittered != rows("three", "clicks")
+    assert rows("four", "box") != rows("five", "scribbles")
 
 
 def test_the_peers_run_without_a_model(a_pack, tmp_path, capsys):
-    assert main(["evaluate", "--data", str(a_pack), "--model", "none", "--peers", "watershed", "--robot", "box",
-                 "--max-prompts", "2", "--out", str(tmp_path / "out")]) == 0
+    assert main(["evaluate", "--data", str(a_pack), "--model", "none", "--peers", "watershed", "--max-prompts", "2",
+                 "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "scribbleprompt" not in printed and "watershed" in printed
 

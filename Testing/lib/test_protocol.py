@@ -142,6 +142,17 @@ def test_rows_are_written_as_they_come_and_the_summary_counts_them(tmp_path):
     assert summary["hard: small", "painter"]["images"] == 1
 
 
+def test_an_interrupted_run_leaves_the_rows_it_had(tmp_path):
+    def two_rows_then_ctrl_c():
+        yield {"task": "a"}
+        yield {"task": "b"}
+        assert (tmp_path / "rows.csv").read_text().split() == ["task", "a", "b"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report.write_rows(two_rows_then_ctrl_c(), tmp_path / "rows.csv")
+
+
 def test_a_summary_without_corrections_says_so():
     rows = list(evaluate([Painter([columns(0, 10)])], [an_item(columns(0, 10))], Robot(), cap=1))
     (entry,) = report.summarise(rows)
