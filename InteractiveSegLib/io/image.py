@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +78,28 @@ def read_itk(path: Path) -> sitk.Image:
     if path.stat().st_size == 0:
         raise InteractiveSegError(f"{path} is empty (0 bytes): copy or export it again.")
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InteractiveSegError(_reason(path, str(error))) from error
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_whole(path, image):
+        raise InteractiveSegError(_reason(path, "truncated"))
+    return image
+
+
+def _nifti_is_whole(path: Path, image: sitk.Image) -> bool:
+    """Whether all voxels are in the file: ITK's NIfTI reader is silent about a cut one and returns memory as it lies."""
+    size = np.prod([int(image.GetMetaData(f"dim[{n + 1}]")) for n in range(int(image.GetMetaData("dim[0]")))])
+    expected = float(image.GetMetaData("vox_offset")) + size * int(image.GetMetaData("bitpix")) / 8
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size >= expected
+    found = 0
+    try:
+        with gzip.open(path) as stream:
+            while block := len(stream.read(1 << 22)):
+                found += block
+    except (OSError, EOFError, zlib.error):
+        return False
+    return found >= expected
 
 
 def _reason(path: Path, error: str) -> str:
