@@ -71,7 +71,8 @@ def mean_interval(
 
     One entry per image. Within a task the mean is over images (or sum of values by sum of weights); tasks then count
     equally. Each draw takes as many subjects as a pack has, with replacement, and a subject comes with all its images
-    in all tasks of the pack: slices of one patient do not count as independent. NaN where there is nothing to average.
+    in all tasks of the pack: slices of one patient do not count as independent. NaN where there is nothing to average, and
+    as the interval of one subject alone.
     """
     values, tasks, packs, subjects = (np.asarray(column) for column in (values, tasks, packs, subjects))
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
@@ -88,7 +89,8 @@ def mean_interval(
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append(total.sum() / amount.sum())
                 samples.append((counts @ total) / (counts @ amount))
-    return _mean_and_range(means, samples)
+    mean, low, high = _mean_and_range(means, samples)
+    return (mean, low, high) if len(set(zip(packs, subjects))) > 1 else (mean, float("nan"), float("nan"))
 
 
 def _mean_and_range(means: list[float], samples: list[np.ndarray]) -> tuple[float, float, float]:

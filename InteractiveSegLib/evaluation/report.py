@@ -151,4 +151,5 @@ def _curve(row: dict) -> list[float]:
 
 
 def _with_interval(entry: dict, name: str, form: str) -> str:
-    return f"{entry[name]:{form}} [{entry[name + '_low']:{form}}, {entry[name + '_high']:{form}}]"
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    return f"{entry[name]:{form}}" + ("" if np.isnan(low) else f" [{low:{form}}, {high:{form}}]")

@@ -120,6 +120,11 @@ def test_a_subject_is_drawn_into_all_tasks_of_its_pack_at_once():
     assert apart[2] - apart[1] > 1
 
 
+def test_one_subject_alone_has_no_interval():
+    mean, low, high = mean_interval([0.2, 0.4], ["t"] * 2, ["p"] * 2, ["1", "1"])
+    assert mean == pytest.approx(0.3) and np.isnan([low, high]).all()
+
+
 def test_a_weighted_mean_is_the_share_of_all_prompts():
     mean, low, high = mean_interval([1, 0], ["t"] * 2, ["p"] * 2, ["1", "2"], weights=[19, 1])
     assert mean == pytest.approx(0.05)
