@@ -155,7 +155,7 @@ def summary(args: argparse.Namespace, image, session, touched: int, seconds: flo
         size = f"{count} pixels, {count * mm[-1] * mm[-2] / 100:.4g} cm²"
     else:
         held = np.flatnonzero(session.mask.any(axis=tuple(n for n in range(3) if n != session.axis)))
-        size = f"{count} voxels, {count * np.prod(mm) / 1000:.4g} ml, in {held.size} slices along {'KJI'[session.axis]}"
+        size = f"{count} voxels, {count * np.prod(mm) / 1000:.4g} ml, slices along {'KJI'[session.axis]}: {held.size}"
     lines = {
         "image": f"{image.source}, {' x '.join(map(str, image.array.shape))}, {' x '.join(f'{s:.4g}' for s in mm)} mm",
         "prompts": f"{len(args.prompts)}, slices touched: {touched}",
