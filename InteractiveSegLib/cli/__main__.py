@@ -1,3 +1,4 @@
+"""`python -m InteractiveSegLib.cli` is `interactive-seg`."""
 import sys
 
 from . import main

@@ -52,7 +52,7 @@ def painted(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray
         labels = (np.abs(field) < rng.uniform(0.05, 0.3)).astype(int)
     values = np.unique(labels)
     image = rng.uniform(0, 1, values.max() + 1)[labels]
-    texture = smooth_noise(rng, size, int(rng.integers(16, size // 2)), 1)[0]
+    texture = smooth_noise(rng, size, int(rng.integers(size // 8, size // 2)))[0]
     image = ndimage.gaussian_filter(image, rng.uniform(0.3, 1.5)) + texture * rng.uniform(0, 0.12)
     target = labels == rng.choice(values[1:] if values.size > 1 else values)
     return np.clip(image, 0, 1).astype(np.float32), target

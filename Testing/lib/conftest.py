@@ -1,0 +1,44 @@
+"""Images and sessions that the tests share. Everything is generated; the networks are the shipped ones."""
+import numpy as np
+import pytest
+
+from InteractiveSegLib import InteractiveSession
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    from InteractiveSegLib.device import set_threads
+
+    set_threads(1)
+
+
+def ellipsoid(shape, centre, radii):
+    """Bool array: the inside of an axis-parallel ellipsoid, all in voxels and array order."""
+    grid = np.indices(shape, dtype=float)
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii)) <= 1
+
+
+@pytest.fixture
+def a_disk():
+    """(image, truth): a bright disk on a noisy dark ground, 96 x 120."""
+    truth = ellipsoid((96, 120), (40, 70), (18, 18))
+    image = np.random.default_rng(0).normal(100, 8, truth.shape) + 120 * truth
+    return image.astype(np.float32), truth
+
+
+@pytest.fixture
+def a_volume():
+    """(image int16, truth): a bright ellipsoid, 14 x 60 x 72, slices 3 mm apart, pixels 1 mm."""
+    truth = ellipsoid((14, 60, 72), (7, 28, 40), (4.5, 14, 14))
+    image = np.random.default_rng(1).normal(50, 10, truth.shape) + 160 * truth
+    return image.astype(np.int16), truth
+
+
+@pytest.fixture
+def a_session(a_volume):
+    return InteractiveSession(a_volume[0], spacing=(3.0, 1.0, 1.0))
+
+
+def overlap(a, b):
+    """Dice of two bool arrays."""
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))

@@ -1,0 +1,86 @@
+"""The robot must prompt as a careful person would, or every figure is wrong."""
+import numpy as np
+import pytest
+from conftest import ellipsoid
+
+from InteractiveSegLib import Box, Click, Scribble
+from InteractiveSegLib.geometry import Canvas
+from InteractiveSegLib.rasterise import prompt_maps
+from InteractiveSegLib.robot import Robot, border_click, centreline_scribble, contour_scribble, error_region, line_scribble
+
+RING = ellipsoid((80, 80), (40, 40), (30, 30)) & ~ellipsoid((80, 80), (40, 40), (18, 18))
+EMPTY = np.zeros((80, 80), bool)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def test_the_first_click_is_in_the_middle_of_the_largest_part(rng):
+    truth = ellipsoid((80, 80), (20, 20), (10, 10)) | ellipsoid((80, 80), (60, 60), (4, 4))
+    click = Robot().prompt(truth, EMPTY, rng, first=True)
+    assert click.positive
+    assert np.hypot(click.position[0] - 20, click.position[1] - 20) <= 1.5
+
+
+def test_a_click_for_a_ring_lies_on_the_ring(rng):
+    assert RING[Robot().prompt(RING, EMPTY, rng).position]
+    assert RING[Robot(jitter=10).prompt(RING, EMPTY, rng).position]
+
+
+def test_too_much_mask_earns_a_negative_prompt_inside_the_surplus(rng):
+    mask = ellipsoid((80, 80), (40, 40), (39, 39))
+    for kind in ("clicks", "scribbles"):
+        prompt = Robot(kind).prompt(RING, mask, rng)
+        assert not prompt.positive
+        where = prompt.mask if kind == "scribbles" else tuple(np.array(prompt.position)[:, None])
+        assert (mask & ~RING)[where].all()
+
+
+def test_a_right_mask_earns_no_prompt(rng):
+    for kind in ("clicks", "scribbles", "box"):
+        assert Robot(kind).prompt(RING, RING, rng) is None
+
+
+def test_a_box_robot_begins_with_the_bounding_box_and_goes_on_with_clicks(rng):
+    assert Robot("box").prompt(RING, EMPTY, rng, first=True) == Box((10, 10), (71, 71))
+    assert isinstance(Robot("box").prompt(RING, EMPTY, rng), Click)
+
+
+def test_a_jittered_hand_misses_the_centre(rng):
+    truth = ellipsoid((80, 80), (40, 40), (25, 25))
+    positions = {Robot(jitter=3).prompt(truth, EMPTY, rng).position for _ in range(10)}
+    assert len(positions) > 5
+
+
+def test_strokes_stay_inside_their_region(rng):
+    for draw in (line_scribble, centreline_scribble, contour_scribble):
+        stroke = draw(RING, rng)
+        assert stroke.any()
+        assert not (stroke & ~RING).any()
+    assert isinstance(Robot("scribbles").prompt(RING, EMPTY, rng), Scribble)
+
+
+def test_the_error_is_the_larger_of_what_is_missing_and_what_is_too_much():
+    mask = RING.copy()
+    mask[:3] = True
+    mask[40, 10:15] = False
+    region, positive = error_region(RING, mask)
+    assert not positive
+    assert region[0, 40]
+
+
+def test_border_clicks_lie_near_the_edge(rng):
+    row, column = border_click(RING, rng)
+    assert RING[row, column]
+    assert not RING[row - 3:row + 4, column - 3:column + 4].all()
+
+
+def test_maps_hold_each_prompt_in_its_channel_and_the_later_one_wins():
+    canvas = Canvas((80, 80), (1.0, 1.0), 80)
+    box, positive, negative = prompt_maps([Box((10, 20), (30, 40)), Click((5, 6)), Click((7, 8), False), Click((7, 8))], canvas)
+    assert box.sum() == 400
+    assert box[10, 20] == box[29, 39] == 1
+    assert positive[5, 6] == positive[7, 8] == 1
+    assert negative.sum() == 0

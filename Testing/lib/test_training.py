@@ -1,0 +1,144 @@
+"""Training as an engineer runs it: pack, train, stop, resume, export. Tiny networks on generated data."""
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import ellipsoid
+
+from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
+from InteractiveSegLib.cli import main
+from InteractiveSegLib.training import export as export_module
+from InteractiveSegLib.training.augment import damaged
+from InteractiveSegLib.training.bundle import read_bundle
+from InteractiveSegLib.training.export import export
+from InteractiveSegLib.training.loop import Trainer
+from InteractiveSegLib.training.recipes import ScribblePromptRecipe
+from InteractiveSegLib.training.samples import draw_sample
+from InteractiveSegLib.training.simulate import correction, opening
+from InteractiveSegLib.training.tasks import Tasks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two packs as the data folder holds them: eight pictures of disks, one volume with an ellipsoid and scribbles."""
+    folder = tmp_path_factory.mktemp("packs")
+    rng = np.random.default_rng(0)
+    masks = np.stack([ellipsoid((64, 64), rng.uniform(20, 44, 2), rng.uniform(6, 14, 2)) for _ in range(8)]).astype(np.uint8)
+    images = np.clip(80 + 90 * masks + rng.normal(0, 6, masks.shape), 0, 255).astype(np.uint8)
+    np.savez(folder / "2d_disks.npz", images=images, masks=masks, roi_yxhw=np.tile([4, 0, 60, 64], (8, 1)),
+             subject=[f"s{n % 4}" for n in range(8)], labels=json.dumps({"1": "disk"}))
+    labels = 3 * ellipsoid((9, 40, 30), (4, 20, 15), (3, 9, 8)).astype(np.uint8)
+    index = [{"key": "a", "subject": "a", "spacing_zyx_mm": [5.0, 1.0, 1.0]}]
+    np.savez(folder / "3d_egg.npz", index=json.dumps(index), img_a=labels * 60, lab_a=labels, scr_a=labels // 3 + 3,
+             labels=json.dumps({"3": "egg"}))
+    (folder / "manifest.json").write_text(json.dumps([{"name": "2d_disks", "licence": "CC0", "modality": "photo"}]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "train.bundle"
+    assert main(["data", "pack", str(folder), "-o", str(path)]) == 0
+    return path
+
+
+def a_recipe(bundle):
+    return ScribblePromptRecipe(bundle, features=(8, 16), size=32, batch=4, warmup_steps=10, learning_rate=3e-3, ema_decay=0.9)
+
+
+def test_the_bundle_gives_back_what_was_packed(folder, bundle):
+    disks, egg = read_bundle(bundle)
+    pack = np.load(folder / "2d_disks.npz")
+    assert (disks.name, disks.licence, disks.labels) == ("2d_disks", "CC0", {1: "disk"})
+    assert len(disks.cases) == 8
+    assert disks.cases[5].subject == "s1"
+    assert np.array_equal(disks.cases[5].labels, pack["masks"][5, 4:])
+    error = disks.cases[5].image.astype(float) - pack["images"][5, 4:]
+    assert np.abs(error).mean() < 4
+    volume = np.load(folder / "3d_egg.npz")
+    assert np.array_equal(egg.cases[0].labels, volume["lab_a"])
+    assert np.array_equal(egg.cases[0].scribbles, volume["scr_a"])
+    assert egg.cases[0].spacing == (5.0, 1.0, 1.0)
+
+
+def test_a_file_that_is_no_bundle_is_refused(tmp_path):
+    (tmp_path / "x").write_text("no")
+    with pytest.raises(InteractiveSegError, match="data pack"):
+        read_bundle(tmp_path / "x")
+    with pytest.raises(InteractiveSegError, match="pack"):
+        main_error = tmp_path / "empty"
+        main_error.mkdir()
+        from InteractiveSegLib.training.bundle import read_folder
+
+        list(read_folder(main_error))
+
+
+def test_samples_show_the_target_that_they_are_labelled_with(bundle):
+    tasks = Tasks([d for d in read_bundle(bundle) if d.name == "2d_disks"])
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        image, target, _ = tasks.draw(rng)
+        assert image[target].mean() > image[~target].mean() + 50
+        sample, truth = draw_sample(tasks, rng, 32)
+        assert sample.shape == truth.shape == (32, 32)
+        assert 0 <= sample.min() <= sample.max() <= 1
+        assert truth.any()
+        assert not truth.all()
+
+
+def test_simulated_prompts_tell_the_truth():
+    truth = ellipsoid((64, 64), (30, 30), (14, 10))
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        mask = damaged(truth, rng)
+        for prompt in opening(truth, rng) + correction(truth, mask, rng):
+            if isinstance(prompt, Click):
+                assert truth[prompt.position] == prompt.positive
+
+
+def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    first = Trainer(a_recipe(bundle), run)
+    first.train(steps=60, workers=0)
+    again = Trainer(a_recipe(bundle), run)
+    assert again.step == first.step >= 60
+    assert all(torch.equal(a, b) for a, b in zip(first.model.state_dict().values(), again.model.state_dict().values()))
+    again.train(steps=60, workers=0)
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert (run / "curve.png").stat().st_size > 1000
+
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    monkeypatch.setattr(export_module, "RECIPES", {"scribbleprompt": a_recipe})
+    path = export(run, bundle, "tiny")
+    assert "| 2d_disks | photo | 8 | 4 | CC0 |" in path.with_suffix(".md").read_text()
+    session = InteractiveSession(np.zeros((40, 40)), weights=path)
+    session.add(Click((20, 20)))
+    assert session.mask[20, 20]
+
+
+def test_an_interrupted_cycle_goes_on_where_it_stopped(bundle, tmp_path):
+    trainer = Trainer(a_recipe(bundle), tmp_path)
+    trainer.progress = 0.5
+    trainer.save()
+    resumed = Trainer(a_recipe(bundle), tmp_path)
+    assert resumed.progress == 0.5
+    assert resumed.learning_rate() < 0.6 * resumed.recipe.learning_rate
+    resumed.progress = 1.0
+    resumed.save()
+    assert Trainer(a_recipe(bundle), tmp_path).progress == 0, "a finished cycle is followed by a new one"
+
+
+def test_a_run_of_another_network_is_refused(bundle, tmp_path):
+    Trainer(a_recipe(bundle), tmp_path).save()
+    other = ScribblePromptRecipe(bundle, features=(4, 4), size=32)
+    with pytest.raises(InteractiveSegError, match="another recipe"):
+        Trainer(other, tmp_path)
+
+
+def test_an_unknown_family_is_named_in_the_error(bundle, capsys):
+    assert main(["train", "nonsense", "--bundle", str(bundle), "--minutes", "1"]) == 1
+    assert "scribbleprompt" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""Weight files come from strangers: what is shipped is checked, what is given is read without trust."""
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.models import list_families
+from InteractiveSegLib.weights import read_manifest, read_state, sha256, shipped_file, weights_folder
+
+
+def test_every_family_ships_weights_with_hash_licence_and_card():
+    for family in list_families():
+        assert shipped_file(family.name).exists()
+    for entry in read_manifest():
+        path = weights_folder() / entry["file"]
+        assert sha256(path) == entry["sha256"]
+        assert path.stat().st_size < 16_000_000
+        assert entry["licence"]
+        assert entry["sha256"] in (weights_folder() / entry["card"]).read_text(encoding="utf8")
+
+
+def test_a_damaged_shipped_file_is_reported(tmp_path, monkeypatch):
+    entry = read_manifest()[0]
+    shutil.copy(weights_folder() / "manifest.json", tmp_path)
+    (tmp_path / entry["file"]).write_bytes(b"half a download")
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    with pytest.raises(InteractiveSegError, match="damaged"):
+        shipped_file(entry["family"])
+    (tmp_path / entry["file"]).unlink()
+    with pytest.raises(InteractiveSegError, match="missing"):
+        shipped_file(entry["family"])
+    (tmp_path / "manifest.json").write_text(json.dumps([]))
+    with pytest.raises(InteractiveSegError, match="No weights"):
+        shipped_file(entry["family"])
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Payload()}, "evil.pt")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload()))
+    for name in ("evil.pt", "plain.pth"):
+        with pytest.raises(InteractiveSegError):
+            read_state(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["text.safetensors", "text.pt", "missing.pt", "missing.safetensors"])
+def test_what_is_no_weight_file_is_refused_in_one_sentence(tmp_path, name):
+    (tmp_path / f"text{name[-3:]}").write_text("hello")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(InteractiveSegError) as error:
+        read_state(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_with_something_else_than_tensors_is_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "a.pt")
+    with pytest.raises(InteractiveSegError, match="tensors"):
+        read_state(tmp_path / "a.pt")
