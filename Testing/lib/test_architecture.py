@@ -54,7 +54,8 @@ def test_effects_know_the_session_and_no_family(path):
         assert level or not name.startswith("InteractiveSegLib.models.")
         assert late or name.split(".")[0] != "torch", "Slicer loads the module before torch is installed"
     text = path.read_text(encoding="utf8")
-    assert not [f.name for f in list_families() if f'"{f.name}"' in text], "families come from list_families()"
+    named = [family.name for family in list_families() if f'"{family.name}"' in text]
+    assert not named, "families come from list_families()"
 
 
 def test_importing_the_library_needs_no_torch_and_little_else():

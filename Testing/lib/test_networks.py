@@ -41,7 +41,11 @@ def test_scribbleprompt_gives_the_published_networks_numbers():
     np.testing.assert_allclose(logits, recorded["logits"], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+@pytest.mark.parametrize("wrap", [
+    lambda state: state,
+    lambda state: {"model": state},
+    lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+], ids=["plain", "wrapped", "prefixed"])
 def test_a_published_checkpoint_loads_from_a_file(tmp_path, wrap):
     torch.save(wrap(published_state()), tmp_path / "published.pt")
     network = scribbleprompt.load(tmp_path / "published.pt", "cpu")
@@ -58,5 +62,5 @@ def test_weights_of_another_network_are_refused_with_the_reason(tmp_path):
     state = published_state()
     state["surplus"] = state.pop("downs.1.conv.0.bias")
     torch.save(state, tmp_path / "odd.pt")
-    with pytest.raises(InteractiveSegError, match="missing downs.1.conv.0.bias; not expected surplus"):
+    with pytest.raises(InteractiveSegError, match=r"missing downs\.1\.conv\.0\.bias; not expected surplus"):
         scribbleprompt.load(tmp_path / "odd.pt", "cpu")

@@ -194,7 +194,8 @@ def test_wrong_settings_are_refused(a_volume, wrong):
 
 
 def test_a_click_needs_one_place_and_a_box_some_inside():
-    for make in (lambda: Click(), lambda: Click((1, 1), position_ras=(1, 1, 1)), lambda: Box((3, 3), (3, 9)), lambda: Lasso(((0, 0),))):
+    twice = {"position": (1, 1), "position_ras": (1, 1, 1)}
+    for make in (Click, lambda: Click(**twice), lambda: Box((3, 3), (3, 9)), lambda: Lasso(((0, 0),))):
         with pytest.raises(InteractiveSegError):
             make()
 
