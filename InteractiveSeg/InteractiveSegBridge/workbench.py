@@ -110,6 +110,7 @@ class Workbench(slicer.util.VTKObservationMixin):
 
     def close(self) -> None:
         """Stop working and let go of everything."""
+        self.listeners.clear()
         self.worker.close()
         self.removeObservers()
         self._segments.clear()

@@ -12,13 +12,13 @@ import slicer
 import vtk
 from InteractiveSegBridge import mrml
 from InteractiveSegBridge.markers import PromptMarkers
+from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.workbench import SegmentAction, WarmUp, workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
 from InteractiveSegLib import InteractiveSegError
 
 from .options_panel import OptionsPanel
-from .resources import icon_path
 
 OBLIQUE_DEGREES = 5.0
 MESSAGE_MS = 5000
@@ -30,7 +30,7 @@ MODEL, DEVICE, REMOVE = "InteractiveSeg.Model", "InteractiveSeg.Device", "Intera
 class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     """Options, prompts and messages around one shared workbench.
 
-    Subclasses set NAME, TITLE, HELP and ICON and implement `handleMouse`.
+    Subclasses set NAME, TITLE and HELP and implement `handleMouse`.
     """
 
     def __init__(self, scriptedEffect) -> None:
@@ -50,7 +50,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         return clone
 
     def icon(self):
-        return qt.QIcon(str(icon_path(self.ICON)))
+        return qt.QIcon(str(resource_path(f"Icons/{self.NAME}.png")))
 
     def helpText(self) -> str:
         return self.HELP
@@ -186,7 +186,6 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def rubberBand(self, viewWidget):
         """Two corners in pixels of a rectangle being dragged in this view, or None."""
-        return None
 
     # Buttons, and what the workbench reports
 

@@ -16,7 +16,6 @@ class InteractiveBoxEffect(AbstractInteractiveEffect):
 
     NAME = "InteractiveBox"
     TITLE = "Interactive box"
-    ICON = "InteractiveBox.png"
     HELP = (
         "<html><b>Drag a box</b> with the left button around the object: it is found in the slice you look at.<br>"
         "Correct the result with further boxes or with Interactive click.</html>"

@@ -17,7 +17,6 @@ class InteractiveClickEffect(AbstractInteractiveEffect):
 
     NAME = "InteractiveClick"
     TITLE = "Interactive click"
-    ICON = "InteractiveClick.png"
     HELP = (
         "<html>Click into the object: it is found in the slice you look at.<br>"
         "<b>Left click</b> adds what you point at, <b>Ctrl + left click</b> (Cmd on macOS) removes it; the key "

@@ -64,5 +64,9 @@ def dice(one: np.ndarray, two: np.ndarray) -> float:
     return float(2 * (one & two).sum() / total) if total else 1.0
 
 
-CLICK_SCENARIOS = (click_fills_the_ellipsoid, control_click_removes, undo_and_redo_are_exact)
-BOX_SCENARIOS = (box_segments_what_it_encloses,)
+ALL = (
+    ("InteractiveClick", click_fills_the_ellipsoid),
+    ("InteractiveClick", control_click_removes),
+    ("InteractiveClick", undo_and_redo_are_exact),
+    ("InteractiveBox", box_segments_what_it_encloses),
+)

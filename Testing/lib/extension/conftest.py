@@ -70,10 +70,10 @@ def registered(application):
 @pytest.fixture()
 def make_stage(application, registered):
     """A stage for a volume of this geometry, with the click effect active."""
-    from stage import Stage
+    from stage import CoreStage
 
     def make(ijk_to_ras=None, effect="InteractiveClick", family="flood"):
-        stage = Stage(application, registered, ijk_to_ras)
+        stage = CoreStage(application, registered, ijk_to_ras)
         stage.editor_node.SetAttribute("InteractiveSeg.Model", family)
         stage.choose(effect)
         return stage

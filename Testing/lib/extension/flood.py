@@ -22,7 +22,9 @@ class FloodNetwork:
         if box.max() > 0.5:
             rows, columns = np.nonzero(box > 0.5)
             middle = image[int(rows.mean()), int(columns.mean())]
-            logits[(np.abs(image - middle) < TOLERANCE) & (box > 0.5)] = 6.0
+            inside = np.zeros(image.shape, bool)
+            inside[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+            logits[(np.abs(image - middle) < TOLERANCE) & inside] = 6.0
         for row, column in np.argwhere(positive > 0.5):
             logits[np.abs(image - image[row, column]) < TOLERANCE] = 6.0
         rows, columns = np.indices(image.shape)

@@ -4,15 +4,44 @@ from __future__ import annotations
 import tempfile
 import types
 
+import qt
 import slicer
 import vtk
 
-LOGICS = dict(
-    terminologies="vtkSlicerTerminologiesModuleLogic",
-    volumes="vtkSlicerVolumesLogic",
-    subjecthierarchy="vtkSlicerSubjectHierarchyModuleLogic",
-    segmentations="vtkSlicerSegmentationsModuleLogic",
-)
+LOGICS = {
+    "terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "volumes": "vtkSlicerVolumesLogic",
+    "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "segmentations": "vtkSlicerSegmentationsModuleLogic",
+}
+
+
+class ApplicationDouble:
+    """slicer.app: what our code and slicer.util use of it. `start` fires startupCompleted()."""
+
+    applicationVersion = "5.8.1"
+
+    def __init__(self, application_logic):
+        self._logic, self._at_start = application_logic, []
+
+    def applicationLogic(self):
+        return self._logic
+
+    def testingEnabled(self):
+        return True
+
+    def processEvents(self):
+        qt.QApplication.instance().processEvents()
+
+    def connect(self, signal, slot):
+        if signal != "startupCompleted()":
+            return False
+        self._at_start.append(slot)
+        return True
+
+    def start(self):
+        for slot in self._at_start:
+            slot()
 
 
 class Headless:
@@ -51,7 +80,5 @@ def install() -> Headless:
     slicer.modules = types.SimpleNamespace(
         **{name: types.SimpleNamespace(logic=lambda logic=logic: logic) for name, logic in application.logics.items()}
     )
-    slicer.app = types.SimpleNamespace(
-        applicationLogic=lambda: application.application_logic, testingEnabled=lambda: True, connect=lambda *_: True
-    )
+    slicer.app = ApplicationDouble(application.application_logic)
     return application

@@ -12,6 +12,7 @@ import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6 import QtCore, QtGui, QtWidgets
+from strict import refuse_keywords
 
 ABSENT = {"QThread", "QTest"}  # what PythonQt in Slicer does not wrap
 HIDDEN_PROPERTIES = {"singleShot"}  # hidden by a slot of the same name: only the setter works
@@ -106,8 +107,7 @@ class Mixin:
     """PythonQt's way of reading and writing attributes, in front of a PySide6 class."""
 
     def __init__(self, *args, **keywords):
-        if keywords:
-            raise ValueError(f"Called {type(self).__name__}(...) with keyword arguments, but called slot does not support kwargs.")
+        refuse_keywords(type(self).__name__, keywords)
         super().__init__(*args)
 
     def __getattribute__(self, name):
@@ -148,8 +148,7 @@ class _Method:
         self._name, self._function = name, function
 
     def __call__(self, *args, **keywords):
-        if keywords:
-            raise ValueError(f"Called {self._name}(...) with keyword arguments, but called slot does not support kwargs.")
+        refuse_keywords(self._name, keywords)
         if self._name in TEXT_SETTERS and args and not isinstance(args[0], (str, QtCore.QObject, QtGui.QIcon)):
             args = (str(args[0]), *args[1:])
         if self._name in NUMBER_SETTERS and len(args) == 1 and isinstance(args[0], float):

@@ -43,19 +43,19 @@ class ScriptedEffectDouble(Strict):
     """The C++ half of an effect: parameters, labelmaps, options, views, and the callbacks in Slicer's order."""
 
     QT_CLASS = "qSlicerSegmentEditorScriptedEffect"
-    PROPERTIES = dict(
-        name=str,
-        title=str,
-        perSegment=bool,
-        requireSegments=bool,
-        showEffectCursorInSliceView=bool,
-        showEffectCursorInThreeDView=bool,
-    )
+    PROPERTIES = {
+        "name": str,
+        "title": str,
+        "perSegment": bool,
+        "requireSegments": bool,
+        "showEffectCursorInSliceView": bool,
+        "showEffectCursorInThreeDView": bool,
+    }
     ModificationModeSet, ModificationModeAdd, ModificationModeRemove, ModificationModeRemoveAll = range(4)
     NotConfirmed, ConfirmedWithoutDialog, ConfirmedWithDialog = range(3)
 
     def __init__(self, parent):
-        self._values = dict(name="UnnamedScriptedEffect", title="", perSegment=True, requireSegments=True)
+        self._values = {"name": "UnnamedScriptedEffect", "title": "", "perSegment": True, "requireSegments": True}
         self._logic, self._python, self._active, self._source = None, None, False, ""
         self._answer_visible = False  # what the user says when asked to show a hidden segment
         self._frame = qt.QFrame()

@@ -47,6 +47,7 @@ class SliceWidgetDouble(Strict):
         window.AddRenderer(self._renderer)
         interactor = vtk.vtkRenderWindowInteractor()
         interactor.SetRenderWindow(window)
+        interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
         self._view = SliceViewDouble(interactor)
 
     def mrmlSliceNode(self):

@@ -1,0 +1,81 @@
+"""A phantom in a slice view and a mouse: what every stage for the scenarios has, in the application or outside of it."""
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from InteractiveSegBridge import mrml
+from InteractiveSegBridge.workbench import workbench
+
+from .phantom import CENTRE_KJI, oblique_ijk_to_ras, phantom_array
+
+SETTLE_ROUNDS = 6000  # turns of the event loop; each waits up to 10 ms while a prompt runs
+FIELD_OF_VIEW_MM = 90.0
+
+
+class Stage:
+    """Subclasses make `segmentation`, `segment_id` and `view`, and implement `event`, `undo` and `redo`."""
+
+    def __init__(self, ijk_to_ras=None) -> None:
+        matrix = oblique_ijk_to_ras() if ijk_to_ras is None else ijk_to_ras
+        self.volume = slicer.util.addVolumeFromArray(phantom_array(), matrix, "Phantom")
+        self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
+        self.segmentation.CreateDefaultDisplayNodes()
+        self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(self.volume)
+        self.editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        self.segment_id, self.view = None, None
+
+    def event(self, name: str, xy, control: bool = False):
+        """One mouse event in the view."""
+        raise NotImplementedError
+
+    def show_slice_of(self, kji=CENTRE_KJI, axis: int = 0, tilt_degrees: float = 0.0) -> None:
+        """Turn the view to the slices along an array axis, tilted about the view's first axis, and move it to a voxel."""
+        to_ras = mrml.ijk_to_ras(self.volume)[:3, :3]
+        directions = (to_ras / np.linalg.norm(to_ras, axis=0))[:, ::-1]  # in array order
+        normal, across = directions[:, axis], directions[:, (axis - 1) % 3]
+        angle = np.deg2rad(tilt_degrees)
+        normal = np.cos(angle) * normal + np.sin(angle) * np.cross(across, normal)
+        node = self.view.mrmlSliceNode()
+        node.SetSliceToRASByNTP(*normal, *across, *self.ras_of(kji), 0)
+        width, height = node.GetDimensions()[:2]
+        node.SetFieldOfView(FIELD_OF_VIEW_MM, FIELD_OF_VIEW_MM * height / width, 1.0)
+        node.UpdateMatrices()
+
+    def ras_of(self, kji) -> np.ndarray:
+        """World millimetres of a voxel's centre."""
+        return (mrml.ijk_to_ras(self.volume) @ [*kji[::-1], 1.0])[:3]
+
+    def xy_of(self, kji) -> tuple[int, int]:
+        """The pixel of the view that shows a voxel's centre best."""
+        to_xy = np.linalg.inv(mrml.array_from_matrix(self.view.mrmlSliceNode().GetXYToRAS()))
+        return tuple(round(float(value)) for value in (to_xy @ [*self.ras_of(kji), 1.0])[:2])
+
+    def click(self, kji, control: bool = False) -> None:
+        """Press and release on a voxel of the slice shown."""
+        self.click_xy(self.xy_of(kji), control)
+
+    def click_xy(self, xy, control: bool = False) -> None:
+        self.event("LeftButtonPressEvent", xy, control)
+        self.event("LeftButtonReleaseEvent", xy, control)
+
+    def drag(self, kji_one, kji_two) -> None:
+        """Press at one voxel, move, release at another."""
+        self.drag_xy(self.xy_of(kji_one), self.xy_of(kji_two))
+
+    def drag_xy(self, one, two) -> None:
+        self.event("LeftButtonPressEvent", one)
+        self.event("MouseMoveEvent", tuple((a + b) // 2 for a, b in zip(one, two)))
+        self.event("LeftButtonReleaseEvent", two)
+
+    def settle(self) -> None:
+        """Let the event loop turn until no prompt is waiting."""
+        for _ in range(SETTLE_ROUNDS):
+            if not workbench().worker.busy:
+                return
+            slicer.app.processEvents()
+        raise AssertionError("the worker never became idle: it waits for an event loop that nothing turns")
+
+    def mask(self, segment_id=None) -> np.ndarray:
+        """A segment on the volume's grid, read with Slicer's own reader: bool (k, j, i)."""
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, segment_id or self.segment_id, self.volume)
+        return np.zeros(mrml.volume_shape(self.volume), bool) if array is None else array.astype(bool)

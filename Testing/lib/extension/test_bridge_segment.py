@@ -1,0 +1,137 @@
+"""Segments: what is written is what is read, only that changes, and the Segment Editor's rules hold."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from InteractiveSegBridge import mrml
+from InteractiveSegBridge.segment import read_box, read_segment, segment_digest, write_update
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, INSIDE, RADII_KJI, SHAPE, ellipsoid
+
+from InteractiveSegLib import MaskUpdate
+
+BOX_START, BOX_STOP = (4, 10, 12), (9, 40, 44)
+
+
+def update_of(mask, start=(0, 0, 0), stop=SHAPE) -> MaskUpdate:
+    return MaskUpdate(tuple(start), tuple(stop), mask[tuple(slice(a, b) for a, b in zip(start, stop))])
+
+
+def write(stage, mask, start=(0, 0, 0), stop=SHAPE) -> bool:
+    scripted = stage.active.scripted
+    return write_update(scripted, stage.segmentation, stage.segment_id, stage.volume, update_of(mask, start, stop))
+
+
+@pytest.fixture()
+def blob():
+    return ellipsoid(CENTRE_KJI, RADII_KJI)
+
+
+def test_written_voxels_are_read_back_by_slicer_at_the_same_place(a_stage, blob):
+    assert write(a_stage, blob)
+    assert (a_stage.mask() == blob).all()
+
+
+def test_an_update_changes_nothing_outside_its_box_and_clears_inside(a_stage, blob):
+    write(a_stage, blob)
+    write(a_stage, np.zeros(SHAPE, bool), BOX_START, BOX_STOP)
+    expected = blob.copy()
+    expected[tuple(slice(a, b) for a, b in zip(BOX_START, BOX_STOP))] = False
+    assert (a_stage.mask() == expected).all()
+
+
+def test_adding_and_clearing_in_one_update_is_one_undo_step(a_stage, blob):
+    write(a_stage, blob)
+    moved = np.roll(blob, 7, axis=2)
+    write(a_stage, moved)
+    assert (a_stage.mask() == moved).all()
+    a_stage.undo()
+    assert (a_stage.mask() == blob).all()
+    a_stage.redo()
+    assert (a_stage.mask() == moved).all()
+
+
+def test_an_update_that_changes_nothing_leaves_no_undo_step(a_stage, blob):
+    write(a_stage, blob)
+    write(a_stage, np.roll(blob, 3, axis=1))
+    assert write(a_stage, np.roll(blob, 3, axis=1)) is False
+    a_stage.undo()
+    assert (a_stage.mask() == blob).all(), "undo goes back one real edit"
+
+
+@pytest.mark.parametrize("who", ["volume", "segmentation", "both"])
+def test_parent_transforms_do_not_move_the_voxels(a_stage, blob, who):
+    from test_bridge_geometry import put_under_transform
+
+    nodes = {"volume": [a_stage.volume], "segmentation": [a_stage.segmentation]}
+    put_under_transform(a_stage.volume.GetScene(), *(nodes["volume"] + nodes["segmentation"] if who == "both" else nodes[who]))
+    write(a_stage, blob)
+    seen = read_segment(a_stage.segmentation, a_stage.segment_id, a_stage.volume)
+    overlap = np.zeros(SHAPE, bool)
+    overlap[seen.slices] = seen.mask
+    if who == "both":
+        assert (overlap == blob).all()
+    else:  # the segmentation's own grid is another one, so Slicer resamples: the same place, to a voxel's edge
+        assert 2 * (overlap & blob).sum() / (overlap.sum() + blob.sum()) > 0.85
+
+
+def test_a_neighbour_keeps_its_voxels_when_overwriting_is_off(a_stage, blob):
+    neighbour = np.roll(blob, 10, axis=2)
+    other = a_stage.add_segment("B", neighbour)
+    a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    write(a_stage, blob)
+    assert (a_stage.mask(other) == neighbour).all()
+    assert (a_stage.mask() == blob).all()
+
+
+def test_a_neighbour_gives_way_when_overwriting_is_on_and_comes_back_with_undo(a_stage, blob):
+    neighbour = np.roll(blob, 10, axis=2)
+    other = a_stage.add_segment("B", neighbour)
+    a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    write(a_stage, blob)
+    assert (a_stage.mask(other) == (neighbour & ~blob)).all()
+    a_stage.undo()
+    assert (a_stage.mask(other) == neighbour).all()
+
+
+def test_masking_by_another_segment_holds(a_stage, blob):
+    other = a_stage.add_segment("B", np.roll(blob, 10, axis=2))
+    a_stage.editor_node.SetMaskSegmentID(other)
+    a_stage.editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    write(a_stage, blob)
+    assert (a_stage.mask() == (blob & np.roll(blob, 10, axis=2))).all()
+
+
+def test_the_editable_intensity_range_holds(a_stage):
+    everything = np.ones(SHAPE, bool)
+    a_stage.editor_node.SourceVolumeIntensityMaskOn()
+    a_stage.editor_node.SetSourceVolumeIntensityMaskRange(INSIDE - 30, INSIDE + 30)
+    write(a_stage, everything)
+    image = mrml.volume_array(a_stage.volume)
+    assert (a_stage.mask() == (np.abs(image - INSIDE) <= 30)).all()
+
+
+def test_a_box_reads_only_its_own_voxels(a_stage, blob):
+    write(a_stage, blob)
+    inside = read_box(a_stage.segmentation, a_stage.segment_id, a_stage.volume, BOX_START, BOX_STOP)
+    assert (inside == blob[tuple(slice(a, b) for a, b in zip(BOX_START, BOX_STOP))]).all()
+    corner = read_box(a_stage.segmentation, a_stage.segment_id, a_stage.volume, (0, 0, 0), (2, 2, 2))
+    assert corner.shape == (2, 2, 2)
+    assert not corner.any()
+
+
+def test_an_empty_segment_reads_as_nothing(a_stage):
+    assert read_segment(a_stage.segmentation, a_stage.segment_id, a_stage.volume).empty
+
+
+def test_two_segments_in_one_labelmap_are_told_apart(a_stage, blob):
+    other = a_stage.add_segment("B", np.roll(blob, 30, axis=2) & ~blob)
+    write(a_stage, blob)
+    seen = read_segment(a_stage.segmentation, other, a_stage.volume)
+    assert seen.mask.sum() == (np.roll(blob, 30, axis=2) & ~blob).sum()
+
+
+def test_a_digest_knows_the_voxels_and_not_the_box_they_were_read_in(blob):
+    tight = update_of(blob, (3, 14, 15), (14, 47, 42))
+    assert segment_digest(tight) == segment_digest(update_of(blob))
+    assert segment_digest(tight) != segment_digest(update_of(np.roll(blob, 1, axis=0)))

@@ -1,0 +1,227 @@
+"""The click and box effects: events in, voxels, messages and marks out."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from InteractiveSegBridge.workbench import workbench
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, RADII_KJI, ellipsoid
+from InteractiveSegSelfTest.scenarios import dice
+from test_bridge_geometry import GEOMETRIES, put_under_transform
+
+from InteractiveSegLib import Box, Click
+
+GREEN, RED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.2)
+
+
+def prompts(stage):
+    return workbench().prompts(stage.editor_node)
+
+
+def assert_only_this_slice_is_segmented(stage, axis):
+    mask, expected = np.moveaxis(stage.mask(), axis, 0), np.moveaxis(ellipsoid(CENTRE_KJI, RADII_KJI), axis, 0)
+    index = CENTRE_KJI[axis]
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {index}
+    assert dice(mask[index], expected[index]) > 0.8
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_a_click_segments_the_slice_that_the_view_shows(make_stage, geometry, axis):
+    stage = make_stage(geometry)
+    stage.show_slice_of(CENTRE_KJI, axis)
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    assert_only_this_slice_is_segmented(stage, axis)
+
+
+def test_a_click_lands_right_when_volume_and_segmentation_are_under_a_transform(a_stage):
+    put_under_transform(slicer.mrmlScene, a_stage.volume, a_stage.segmentation)
+    a_stage.show_slice_of(CENTRE_KJI)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert_only_this_slice_is_segmented(a_stage, 0)
+
+
+def test_a_tilted_view_uses_the_nearest_slice_and_says_so(a_stage):
+    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=20)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert_only_this_slice_is_segmented(a_stage, 0)
+    assert "tilted by 20°" in a_stage.application.status[-1]
+
+
+def test_a_fast_second_click_is_a_second_prompt_and_does_not_maximise_the_view(a_stage):
+    xy = a_stage.xy_of(CENTRE_KJI)
+    events = ("LeftButtonPressEvent", "LeftButtonReleaseEvent", "LeftButtonDoubleClickEvent", "LeftButtonReleaseEvent")
+    seen_by_slicer = [name for name in events if a_stage.event(name, xy)]
+    assert seen_by_slicer == []
+    a_stage.settle()
+    assert len(prompts(a_stage)) == 2
+
+
+def test_shift_and_the_other_buttons_stay_slicers(a_stage):
+    xy = a_stage.xy_of(CENTRE_KJI)
+    assert a_stage.event("LeftButtonPressEvent", xy, shift=True)
+    assert a_stage.event("RightButtonPressEvent", xy)
+    assert a_stage.event("MouseMoveEvent", xy)
+    assert not prompts(a_stage)
+
+
+def test_prompts_given_while_one_is_running_are_all_answered(a_stage):
+    for _ in range(4):
+        a_stage.click(CENTRE_KJI)
+    a_stage.click(NEIGHBOUR_KJI)
+    assert len(prompts(a_stage)) == 5, "they are drawn before they are answered"
+    a_stage.settle()
+    assert len(prompts(a_stage)) == 5
+    assert a_stage.mask()[NEIGHBOUR_KJI]
+    for _ in range(2):  # clicking the same spot again changes nothing and leaves no undo step
+        a_stage.undo()
+    assert not a_stage.mask().any()
+
+
+def test_cancel_forgets_what_waits_and_takes_the_running_answer_back(a_stage):
+    a_stage.settle()
+    a_stage.click(CENTRE_KJI)
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.effect.panel.cancelButton.click()
+    a_stage.settle()
+    assert not a_stage.mask().any()
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert prompts(a_stage) == (Click(position=CENTRE_KJI),)
+
+
+def test_slicers_undo_takes_the_prompt_back_too(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.click(CENTRE_KJI, control=True)
+    a_stage.settle()
+    a_stage.undo()
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert prompts(a_stage) == (Click(position=CENTRE_KJI), Click(position=NEIGHBOUR_KJI))
+
+
+def test_a_manual_edit_between_two_prompts_is_kept(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    painted = a_stage.mask()
+    painted[2, 5:12, 5:12] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        painted.astype(np.uint8), a_stage.segmentation, a_stage.segment_id, a_stage.volume
+    )
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    mask = a_stage.mask()
+    assert mask[2, 5:12, 5:12].all(), "what was painted in another slice is still there"
+    assert mask[NEIGHBOUR_KJI]
+
+
+def test_a_segment_that_is_not_empty_is_the_starting_point(a_stage):
+    start = np.zeros(a_stage.mask().shape, bool)
+    start[12:14, 10:20, 10:20] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        start.astype(np.uint8), a_stage.segmentation, a_stage.segment_id, a_stage.volume
+    )
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert (a_stage.mask()[12:14] == start[12:14]).all()
+
+
+def test_click_and_box_share_their_prompts(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.choose("InteractiveBox")
+    a_stage.drag((8, 20, 44), (8, 40, 63))
+    a_stage.settle()
+    assert [type(prompt) for prompt in prompts(a_stage)] == [Click, Box]
+    assert a_stage.mask()[CENTRE_KJI], "the box did not undo the click"
+
+
+def test_each_segment_has_prompts_of_its_own(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.logic.SetCurrentSegmentID(a_stage.logic.AddEmptySegment("B"))
+    assert prompts(a_stage) == ()
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert a_stage.mask()[CENTRE_KJI]
+    assert not a_stage.mask()[NEIGHBOUR_KJI]
+
+
+def test_the_remove_button_and_its_key_swap_add_and_remove_for_both_effects(a_stage):
+    assert not a_stage.event("KeyPressEvent", (150, 120), key="x"), "the key goes no further"
+    assert a_stage.effect.panel.removes
+    a_stage.choose("InteractiveBox")
+    assert a_stage.effect.panel.removes, "one setting for all interactive effects"
+    a_stage.choose("InteractiveClick")
+    a_stage.click(CENTRE_KJI, control=True)
+    a_stage.settle()
+    assert prompts(a_stage) == (Click(position=CENTRE_KJI, positive=True),)
+
+
+def test_start_over_clears_the_segment_in_one_undoable_step(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before = a_stage.mask()
+    a_stage.effect.panel.startOverButton.click()
+    a_stage.settle()
+    assert not a_stage.mask().any()
+    assert prompts(a_stage) == ()
+    a_stage.undo()
+    assert (a_stage.mask() == before).all()
+
+
+@pytest.mark.parametrize("kji", [(8, -1.6, 20), (8, 20, -20), (8, 80, 20)])
+def test_a_click_outside_the_volume_says_so_and_does_nothing(a_stage, kji):
+    a_stage.click(kji)
+    a_stage.settle()
+    assert "outside the volume 'Phantom'" in a_stage.application.status[-1]
+    assert not a_stage.mask().any()
+    assert not prompts(a_stage)
+
+
+def test_a_hidden_segment_is_not_edited_against_the_users_answer(a_stage):
+    a_stage.segmentation.GetDisplayNode().SetSegmentVisibility(a_stage.segment_id, False)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert not a_stage.mask().any()
+
+
+def test_without_a_source_volume_the_message_says_what_to_choose(a_stage):
+    a_stage.logic.SetSourceVolumeNode(None)
+    a_stage.click_xy((150, 120))
+    assert "No source volume is chosen" in a_stage.application.status[-1]
+
+
+def test_a_press_without_a_drag_is_no_box(make_stage):
+    stage = make_stage(effect="InteractiveBox")
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    assert "two corners" in stage.application.status[-1]
+    assert not prompts(stage)
+
+
+def test_clicks_and_boxes_are_drawn_in_their_slice_only(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.click((CENTRE_KJI[0], 60, 5), control=True)
+    a_stage.settle()
+    assert a_stage.drawn() == {GREEN: 2, RED: 1}, "a plus has two bars, a minus has one"
+    a_stage.show_slice_of((3, *CENTRE_KJI[1:]))
+    assert a_stage.drawn() == {GREEN: 0, RED: 0}
+    a_stage.show_slice_of(CENTRE_KJI)
+    a_stage.choose("InteractiveBox")
+    xy = a_stage.xy_of((8, 20, 44))
+    a_stage.event("LeftButtonPressEvent", xy)
+    a_stage.event("MouseMoveEvent", a_stage.xy_of((8, 40, 63)))
+    assert a_stage.drawn() == {GREEN: 2 + 4, RED: 1}, "the rubber band follows the mouse"
+
+
+def test_leaving_the_effect_takes_its_marks_away(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.active.deactivate()
+    assert a_stage.drawn() == {}
+    assert workbench().listeners == []

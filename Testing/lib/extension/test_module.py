@@ -1,0 +1,126 @@
+"""The module file: it loads without torch, registers its effects at Slicer's start, and its page works."""
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import qt
+import scripted_module
+import slicer
+from InteractiveSegBridge import install
+from InteractiveSegBridge.resources import resource_path
+
+from InteractiveSegLib import InteractiveSegError
+
+
+@pytest.fixture()
+def module_file(application):
+    """InteractiveSeg.py, loaded as Slicer loads it."""
+    scripted_module.install()
+    sys.modules.pop("InteractiveSeg", None)
+    path = list(sys.path)
+    yield importlib.import_module("InteractiveSeg")
+    sys.path[:] = path
+
+
+@pytest.fixture()
+def a_page(module_file):
+    page = module_file.InteractiveSegWidget()
+    page.setup()
+    return page
+
+
+def test_the_effects_are_registered_when_slicer_has_started_and_not_before(module_file, application):
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    parent = scripted_module.ModuleDouble()
+    module_file.InteractiveSeg(parent)
+    registered = effects.qSlicerSegmentEditorEffectFactory.instance().registered
+    assert registered == {}
+    slicer.app.start()
+    assert list(registered) == ["InteractiveClick", "InteractiveBox"]
+    assert not parent.icon.isNull()
+    assert parent.title == "Interactive Segmentation"
+
+
+def test_each_effect_in_the_editor_is_a_clone_with_its_own_class_icon_and_help(a_stage, registered):
+    classes = {type(editor.effect).__name__ for editor in a_stage.editor.values()}
+    assert classes == {"InteractiveClickEffect", "InteractiveBoxEffect"}
+    for name, editor in a_stage.editor.items():
+        assert editor.scripted is not registered[name]
+        assert not editor.effect.icon().pixmap(32, 32).isNull()
+        assert "left" in editor.scripted.self().helpText().lower()
+
+
+def test_an_effect_that_slicer_cannot_load_is_reported(application, monkeypatch):
+    import InteractiveSegEffects
+
+    monkeypatch.delattr(InteractiveSegEffects, "InteractiveBoxEffect")
+    with pytest.raises(InteractiveSegError, match="could not load the effect InteractiveBoxEffect"):
+        InteractiveSegEffects.register_effects()
+
+
+def test_loading_the_extension_imports_neither_torch_nor_other_heavy_packages():
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import qtshim, qt
+application = qt.QApplication([])
+import headless, scripted_module
+headless.install()
+scripted_module.install()
+import InteractiveSeg
+InteractiveSeg.register_effects()
+print(*({"torch", "skimage", "scipy", "matplotlib", "SimpleITK"} & set(sys.modules)))
+"""
+    root = Path(__file__).resolve().parents[3]
+    folders = [str(Path(__file__).resolve().parent / "doubles"), str(root / "InteractiveSeg")]
+    done = subprocess.run([sys.executable, "-c", code, *folders], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+def test_the_diagnosis_names_versions_and_weights(a_page):
+    a_page.diagnoseButton.click()
+    text = a_page.report.plainText
+    for word in ("Slicer 5.8.1", "Python", "torch: installed", "safetensors: installed", "Weights in"):
+        assert word in text
+
+
+def test_the_page_opens_the_segment_editor(a_page, monkeypatch):
+    opened = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    a_page.openButton.click()
+    assert opened == ["SegmentEditor"]
+
+
+def test_without_the_pytorch_extension_the_button_says_how_to_get_it(a_page, application, monkeypatch):
+    monkeypatch.setattr(install, "_installed", lambda name: name != "torch")
+    a_page.installButton.click()
+    assert "install 'PyTorch' in the Extensions Manager" in application.dialogs[0]
+
+
+def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, application, monkeypatch):
+    have, asked, installed = {"torch"}, [], []
+
+    def pip_install(requirements):
+        installed.extend(requirements)
+        have.update(("safetensors", "scikit-image"))
+
+    monkeypatch.setattr(install, "_installed", lambda name: name in have)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or len(asked) > 1)
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    a_page.installButton.click()
+    assert installed == []
+    assert "declined" in application.dialogs[0]
+    a_page.installButton.click()
+    assert [name.split(">=")[0] for name in installed] == ["safetensors", "scikit-image"]
+    assert len(application.dialogs) == 1
+
+
+def test_a_missing_icon_is_an_error_and_not_an_empty_button():
+    with pytest.raises(FileNotFoundError, match=r"Icons/Nothing\.png"):
+        resource_path("Icons/Nothing.png")
+    assert qt.QIcon(str(resource_path("Icons/InteractiveSeg.png"))).pixmap(128, 128).width() == 128
