@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     segmenters = _segmenters(args)
     items = load_items(args.data, args.task, args.max_images, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
+    record = _provenance(args, threads, len(items))
+    (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     rows = evaluate(segmenters, items, Robot(args.robot, args.jitter), args.max_prompts, args.seed)
     progress = tqdm(rows, total=len(items) * len(segmenters), desc="evaluate", unit="run")
     rows = report.write_rows(progress, args.out / "rows.csv")
@@ -73,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
     (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
     report.write_summary(summary, args.out / "summary.csv")
     report.plot_curves(rows, args.out / "curve.png", f"{args.robot}, jitter {args.jitter:g} px, {len(items)} images")
-    (args.out / "run.json").write_text(json.dumps(_provenance(args, threads, len(items)), indent=1), encoding="utf-8")
     print(text)
     print(f"\n{len(items)} images, {args.robot} robot, jitter {args.jitter:g} px; saved in {args.out}")
     return 0

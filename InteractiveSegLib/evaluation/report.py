@@ -103,12 +103,14 @@ def comparison_table(summary: Sequence[dict], ours: str) -> str:
     """Per group: our NoC90 beside that of the best peer in the same run, and their ratio; empty without us or peers."""
     lines = [f"| task | {ours} NoC90 | best peer | its NoC90 | ratio |", "|---|---|---|---|---|"]
     for group in dict.fromkeys(entry["group"] for entry in summary):
-        found = {entry["method"]: entry["noc_90"] for entry in summary if entry["group"] == group}
-        peers = [method for method in found if method != ours]
+        found = {entry["method"]: entry for entry in summary if entry["group"] == group}
+        peers = [entry for method, entry in found.items() if method != ours]
         if ours not in found or not peers:
             return ""
-        best = min(peers, key=found.get)
-        lines.append(f"| {group} | {found[ours]:.1f} | {best} | {found[best]:.1f} | {found[ours] / found[best]:.2f} |")
+        our, best = found[ours], min(peers, key=lambda entry: entry["noc_90"])
+        all_failed = our["failed_90"] == our["images"] and best["failed_90"] == best["images"]
+        ratio = "all failed" if all_failed else f"{our['noc_90'] / best['noc_90']:.2f}"
+        lines.append(f"| {group} | {our['noc_90']:.1f} | {best['method']} | {best['noc_90']:.1f} | {ratio} |")
     return "\n".join(lines)
 
 
@@ -136,6 +138,7 @@ def plot_curves(rows: Sequence[dict], path: Path, title: str) -> None:
         mean, low, high = np.transpose([mean_interval(column, tasks, packs, subjects) for column in curves.T])
         (line,) = axes.plot(prompts, mean, marker="o", markersize=3, label=method)
         axes.fill_between(prompts, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="prompts", ylabel="Dice, mean of tasks", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
