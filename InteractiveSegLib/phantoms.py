@@ -52,7 +52,8 @@ def _waves(rng: np.random.Generator, count: int, shortest_mm: float, longest_mm:
     length = rng.uniform(shortest_mm, longest_mm, count)
     way = rng.normal(size=(count, 3))
     way /= np.linalg.norm(way, axis=1, keepdims=True)
-    return way * (2 * np.pi / length)[:, None], rng.uniform(0, 2 * np.pi, count), rng.normal(size=(count, 3))
+    phases, weights = rng.uniform(0, 2 * np.pi, count), rng.normal(size=(count, 3))
+    return tuple(part.astype(np.float32) for part in (way * (2 * np.pi / length)[:, None], phases, weights))
 
 
 def _field(waves: Waves, points: np.ndarray) -> np.ndarray:
@@ -61,7 +62,7 @@ def _field(waves: Waves, points: np.ndarray) -> np.ndarray:
     value = np.zeros(points.shape, np.float32)
     for vector, phase, weight in zip(vectors, phases, weights):
         wave = np.sin(np.tensordot(vector, points, 1) + phase)
-        value += weight.astype(np.float32).reshape((3,) + (1,) * (points.ndim - 1)) * wave
+        value += weight.reshape((3,) + (1,) * (points.ndim - 1)) * wave
     return value * np.float32(np.sqrt(2 / len(phases)))
 
 

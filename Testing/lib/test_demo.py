@@ -13,7 +13,7 @@ from InteractiveSegLib.io import read_image
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "-o", str(folder), "--detail", "0.4", "--seed", "1"]) == 0
+    assert main(["demo", "-o", str(folder), "--detail", "0.3"]) == 0
     return folder
 
 
