@@ -39,6 +39,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.perSegment = True
         super().__init__(scriptedEffect)
         self.panel = None
+        self._listening = False
         self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
 
     def clone(self):
@@ -90,14 +91,16 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def activate(self) -> None:
         workbench().listeners.append(self.refresh)
+        self._listening = True
         try:
             workbench().worker.submit(WarmUp(self._segment()))
         except InteractiveSegError as error:
             self.say(str(error))
 
     def deactivate(self) -> None:
-        if self.refresh in workbench().listeners:
+        if self._listening:
             workbench().listeners.remove(self.refresh)
+            self._listening = False
         self.layoutChanged()
 
     def cleanup(self) -> None:
@@ -230,7 +233,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._draw(viewWidget)
 
     def _draw(self, viewWidget) -> None:
+        node, markers = viewWidget.mrmlSliceNode(), self._views[viewWidget]
         prompts = workbench().prompts(self.scriptedEffect.parameterSetNode())
-        band = self.rubberBand(viewWidget)
-        self._views[viewWidget].show(viewWidget.mrmlSliceNode(), self.volume, prompts, band)
+        try:
+            markers.show(node, self.volume, prompts, self.rubberBand(viewWidget))
+        except InteractiveSegError:  # a volume under a warp has no slices to draw in; the next click says so
+            markers.show(node, None, ())
         self.scriptedEffect.scheduleRender(viewWidget)

@@ -34,6 +34,18 @@ def put_under_transform(scene, *nodes):
     return matrix
 
 
+def put_under_warp(node):
+    """Put the node under a transform that is not linear."""
+    points, warp = vtk.vtkPoints(), vtk.vtkThinPlateSplineTransform()
+    for point in ((0, 0, 0), (10, 0, 0), (0, 10, 0), (0, 0, 10)):
+        points.InsertNextPoint(point)
+    warp.SetSourceLandmarks(points)
+    warp.SetTargetLandmarks(points)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
+    transform.SetAndObserveTransformToParent(warp)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("voxel_kji", VOXELS_KJI)
 def test_the_pixel_that_shows_a_voxel_leads_back_to_it(a_turned_stage, axis, voxel_kji):
@@ -83,14 +95,7 @@ def test_a_position_belongs_to_the_voxel_it_lies_in_also_below_the_first(a_stage
 
 
 def test_a_warping_transform_is_refused_in_one_sentence(a_stage):
-    points, warp = vtk.vtkPoints(), vtk.vtkThinPlateSplineTransform()
-    for point in ((0, 0, 0), (10, 0, 0), (0, 10, 0), (0, 0, 10)):
-        points.InsertNextPoint(point)
-    warp.SetSourceLandmarks(points)
-    warp.SetTargetLandmarks(points)
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
-    transform.SetAndObserveTransformToParent(warp)
-    a_stage.volume.SetAndObserveTransformNodeID(transform.GetID())
+    put_under_warp(a_stage.volume)
     with pytest.raises(InteractiveSegError, match=r"'Phantom' is under the non-linear transform 'Warp'.*harden"):
         mrml.ijk_to_ras(a_stage.volume)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from InteractiveSegBridge.mrml import volume_array
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, RADII_KJI, ellipsoid
 from InteractiveSegSelfTest.scenarios import dice
@@ -160,6 +161,36 @@ def test_the_remove_button_and_its_key_swap_add_and_remove_for_both_effects(a_st
     a_stage.click(CENTRE_KJI, control=True)
     a_stage.settle()
     assert prompts(a_stage) == (Click(position=CENTRE_KJI, positive=True),)
+
+
+def test_a_click_never_leaves_the_editable_intensity_range_and_the_prompts_still_add_up(a_stage):
+    a_stage.editor_node.SourceVolumeIntensityMaskOn()
+    a_stage.editor_node.SetSourceVolumeIntensityMaskRange(199, 400)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    editable = volume_array(a_stage.volume) >= 199
+    first = a_stage.mask()
+    assert first.any()
+    assert not (first & ~editable).any()
+    a_stage.click(CENTRE_KJI, control=True)
+    a_stage.settle()
+    assert a_stage.mask().sum() < first.sum()
+    assert not (a_stage.mask() & ~editable).any()
+    a_stage.undo()
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert prompts(a_stage) == (Click(position=CENTRE_KJI), Click(position=NEIGHBOUR_KJI))
+
+
+def test_a_finished_neighbour_is_not_eaten_when_overwriting_is_off(a_stage):
+    finished = np.zeros(a_stage.mask().shape, bool)
+    finished[6:11, 25:36, 20:36] = True
+    other = a_stage.add_segment("B", finished)
+    a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert (a_stage.mask(other) == finished).all()
+    assert a_stage.mask()[CENTRE_KJI]
 
 
 def test_start_over_clears_the_segment_in_one_undoable_step(a_stage):

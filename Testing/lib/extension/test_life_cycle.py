@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import slicer
 from InteractiveSegBridge.workbench import workbench
-from InteractiveSegSelfTest.phantom import CENTRE_KJI
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, RADII_KJI, ellipsoid
+from test_bridge_geometry import put_under_warp
 
 from InteractiveSegLib import InteractiveSegError, models
 
@@ -106,3 +107,33 @@ def test_a_colour_volume_is_refused_with_a_message_at_the_click(a_stage):
     a_stage.editor_node.SetAndObserveSourceVolumeNode(colour)
     a_stage.click(CENTRE_KJI)
     assert "'Photo' has 3 components" in a_stage.application.status[-1]
+
+
+def test_a_volume_under_a_warp_is_refused_at_the_click_and_the_view_goes_on(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    put_under_warp(a_stage.volume)
+    node = a_stage.view.mrmlSliceNode()
+    node.SetSliceOffset(node.GetSliceOffset() + 1)
+    assert set(a_stage.drawn().values()) == {0}
+    a_stage.click_xy((150, 120))
+    assert "non-linear transform 'Warp'" in a_stage.application.status[-1]
+
+
+def test_cleaning_up_an_effect_that_was_never_used_is_harmless(registered):
+    for scripted in registered.values():
+        scripted.self().cleanup()
+    from InteractiveSegBridge.workbench import _shared
+
+    assert _shared == [], "nothing was started"
+
+
+def test_the_shipped_weights_answer_a_click_inside_the_object(make_stage):
+    stage = make_stage(family=models.list_families()[0].name)
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    mask, truth = stage.mask(), ellipsoid(CENTRE_KJI, RADII_KJI)
+    assert stage.application.dialogs == []
+    assert mask[CENTRE_KJI]
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {CENTRE_KJI[0]}
+    assert (mask & truth).sum() > 0.8 * mask.sum(), "what is marked lies on the object"
