@@ -1,6 +1,7 @@
 """Images and sessions that the tests share. Everything is generated; the networks are the shipped ones."""
 import numpy as np
 import pytest
+from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSession
 
@@ -10,12 +11,6 @@ def one_thread():
     from InteractiveSegLib.device import set_threads
 
     set_threads(1)
-
-
-def ellipsoid(shape, centre, radii):
-    """Bool array: the inside of an axis-parallel ellipsoid, all in voxels and array order."""
-    grid = np.indices(shape, dtype=float)
-    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii)) <= 1
 
 
 @pytest.fixture
@@ -37,8 +32,3 @@ def a_volume():
 @pytest.fixture
 def a_session(a_volume):
     return InteractiveSession(a_volume[0], spacing=(3.0, 1.0, 1.0))
-
-
-def overlap(a, b):
-    """Dice of two bool arrays."""
-    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))

@@ -2,8 +2,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import ellipsoid
-from test_io import affine_of
+from shapes import affine_of, ellipsoid
 
 from InteractiveSegLib import Box, Click, InteractiveSession
 from InteractiveSegLib.cli import main

@@ -1,7 +1,7 @@
 """The canvas and the axes: nothing may be squeezed, shifted or lost on the way to the network and back."""
 import numpy as np
 import pytest
-from conftest import ellipsoid, overlap
+from shapes import ellipsoid, overlap
 
 from InteractiveSegLib.geometry import Canvas, affine_from_spacing, normalise, ras_to_position
 

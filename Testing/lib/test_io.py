@@ -5,21 +5,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from scipy.spatial.transform import Rotation
+from shapes import affine_of
 from slicer_reading import segments_in_slicer, values_at, volume_in_slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.io import Segment, read_image, read_mask, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
 from InteractiveSegLib.study import write_dicom_series, write_volume
-
-
-def affine_of(turns, spacing_ijk, flip=(1, 1, 1), origin=(-31.5, 12.25, 88.0)):
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", turns, degrees=True).as_matrix() * flip * np.array(spacing_ijk)
-    affine[:3, 3] = origin
-    return affine
-
 
 PLACES = {
     "axial as scanned": (affine_of((0, 0, 0), (0.9, 0.9, 3), (-1, -1, 1)), (7, 11, 13)),

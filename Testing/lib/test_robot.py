@@ -1,7 +1,7 @@
 """The robot must prompt as a careful person would, or every figure is wrong."""
 import numpy as np
 import pytest
-from conftest import ellipsoid
+from shapes import ellipsoid
 
 from InteractiveSegLib import Box, Click, Scribble
 from InteractiveSegLib.geometry import Canvas

@@ -1,7 +1,7 @@
 """What a person notices when prompting: the mask, undo, edits by hand, and what happens with odd images."""
 import numpy as np
 import pytest
-from conftest import overlap
+from shapes import overlap
 
 from InteractiveSegLib import Box, Click, InteractiveSegError, InteractiveSession, Lasso, Scribble
 

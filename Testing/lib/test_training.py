@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import ellipsoid
+from shapes import ellipsoid
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.cli import main
