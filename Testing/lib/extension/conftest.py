@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 HAS_SLICER = importlib.util.find_spec("slicer") is not None and importlib.util.find_spec("PySide6") is not None
 if HAS_SLICER:
-    sys.path[:0] = [str(HERE / "doubles"), str(ROOT / "InteractiveSeg"), str(ROOT)]
+    sys.path[:0] = [str(HERE), str(HERE / "doubles"), str(ROOT / "InteractiveSeg"), str(ROOT)]
     import qtshim  # installs `qt`  # noqa: F401
 else:
     collect_ignore_glob = ["test_*.py"]  # slicer-core has no wheel for this Python

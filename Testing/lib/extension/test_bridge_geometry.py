@@ -4,46 +4,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-import vtk
+from geometries import GEOMETRIES, put_under_transform, put_under_warp
 from InteractiveSegBridge import mrml
-from InteractiveSegSelfTest.phantom import CENTRE_KJI, SHAPE, oblique_ijk_to_ras
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, SHAPE
 
 from InteractiveSegLib import InteractiveSegError
 
-GEOMETRIES = {
-    "axis-aligned": np.diag([1.0, 1.0, 1.0, 1.0]),
-    "as DICOM": np.array([[-0.8, 0, 0, 40], [0, -0.8, 0, 30], [0, 0, 2.5, -20], [0, 0, 0, 1.0]]),
-    "oblique, anisotropic, flipped": oblique_ijk_to_ras(),
-    "sagittal acquisition": np.array([[0, 0, 3.0, 5], [0.9, 0, 0, 6], [0, -0.9, 0, 7], [0, 0, 0, 1.0]]),
-}
 VOXELS_KJI = [CENTRE_KJI, (0, 0, 0), (15, 63, 71), (3, 50, 11)]
 
 
 @pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
 def a_turned_stage(make_stage, request):
     return make_stage(request.param)
-
-
-def put_under_transform(scene, *nodes):
-    """Turn and shift the nodes by a parent transform."""
-    matrix = oblique_ijk_to_ras(degrees=(-30.0, 12.0), spacing_ijk=(1, 1, 1), flip_i=False)
-    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Turn")
-    transform.SetMatrixTransformToParent(mrml.matrix_from_array(matrix))
-    for node in nodes:
-        node.SetAndObserveTransformNodeID(transform.GetID())
-    return matrix
-
-
-def put_under_warp(node):
-    """Put the node under a transform that is not linear."""
-    points, warp = vtk.vtkPoints(), vtk.vtkThinPlateSplineTransform()
-    for point in ((0, 0, 0), (10, 0, 0), (0, 10, 0), (0, 0, 10)):
-        points.InsertNextPoint(point)
-    warp.SetSourceLandmarks(points)
-    warp.SetTargetLandmarks(points)
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
-    transform.SetAndObserveTransformToParent(warp)
-    node.SetAndObserveTransformNodeID(transform.GetID())
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -74,7 +46,7 @@ def test_a_tilted_view_works_on_the_nearest_axis_and_says_how_far_off_it_is(a_st
 def test_a_parent_transform_moves_the_voxels_with_the_volume(make_stage):
     stage = make_stage(GEOMETRIES["as DICOM"])
     own = mrml.ijk_to_ras(stage.volume)
-    turn = put_under_transform(stage.volume.GetScene(), stage.volume)
+    turn = put_under_transform(stage.volume)
     assert np.allclose(mrml.ijk_to_ras(stage.volume), turn @ own)
     stage.show_slice_of(CENTRE_KJI)
     assert mrml.nearest_voxel(mrml.xy_to_kji(stage.view.mrmlSliceNode(), stage.volume, stage.xy_of(CENTRE_KJI))) == CENTRE_KJI

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from geometries import put_under_transform
 from InteractiveSegBridge import mrml
 from InteractiveSegBridge.segment import read_box, read_segment, segment_digest, write_update
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, INSIDE, RADII_KJI, SHAPE, ellipsoid
@@ -61,10 +62,8 @@ def test_an_update_that_changes_nothing_leaves_no_undo_step(a_stage, blob):
 
 @pytest.mark.parametrize("who", ["volume", "segmentation", "both"])
 def test_parent_transforms_do_not_move_the_voxels(a_stage, blob, who):
-    from test_bridge_geometry import put_under_transform
-
     nodes = {"volume": [a_stage.volume], "segmentation": [a_stage.segmentation]}
-    put_under_transform(a_stage.volume.GetScene(), *(nodes["volume"] + nodes["segmentation"] if who == "both" else nodes[who]))
+    put_under_transform(*(nodes["volume"] + nodes["segmentation"] if who == "both" else nodes[who]))
     write(a_stage, blob)
     seen = read_segment(a_stage.segmentation, a_stage.segment_id, a_stage.volume)
     overlap = np.zeros(SHAPE, bool)

@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from geometries import GEOMETRIES, put_under_transform
 from InteractiveSegBridge.mrml import volume_array
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, RADII_KJI, ellipsoid
 from InteractiveSegSelfTest.scenarios import dice
-from test_bridge_geometry import GEOMETRIES, put_under_transform
 
 from InteractiveSegLib import Box, Click
 
@@ -37,7 +37,7 @@ def test_a_click_segments_the_slice_that_the_view_shows(make_stage, geometry, ax
 
 
 def test_a_click_lands_right_when_volume_and_segmentation_are_under_a_transform(a_stage):
-    put_under_transform(slicer.mrmlScene, a_stage.volume, a_stage.segmentation)
+    put_under_transform(a_stage.volume, a_stage.segmentation)
     a_stage.show_slice_of(CENTRE_KJI)
     a_stage.click(CENTRE_KJI)
     a_stage.settle()

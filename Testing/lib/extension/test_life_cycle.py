@@ -7,9 +7,9 @@ import weakref
 import numpy as np
 import pytest
 import slicer
+from geometries import put_under_warp
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, RADII_KJI, ellipsoid
-from test_bridge_geometry import put_under_warp
 
 from InteractiveSegLib import InteractiveSegError, models
 
