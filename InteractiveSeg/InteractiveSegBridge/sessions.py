@@ -1,7 +1,7 @@
 """One InteractiveSession per segment, kept in step with what the Segment Editor shows. Knows no Qt and no effect."""
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,13 @@ from InteractiveSegLib import InteractiveSession, MaskUpdate
 
 from .mrml import ijk_to_ras, volume_array
 from .segment import EMPTY, read_segment, segment_digest, segment_stamp
+
+
+class State(NamedTuple):
+    """What a segment held after one step of its session, and the prompts that had led there."""
+
+    digest: bytes
+    prompts: tuple
 
 
 class SegmentSession:
@@ -25,13 +32,15 @@ class SegmentSession:
         self._voxels_stamp = volume.GetImageData().GetMTime()
         self._session = None
         self._stamp = None  # of the segment when it last held what the session knows
-        self._states = [segment_digest(EMPTY)]  # what the segment held after each step of the session
+        self._states = [State(segment_digest(EMPTY), ())]  # one more than the session has steps
         self._step = 0
 
     @property
     def prompts(self) -> tuple:
-        """All prompts on this segment, oldest first, whichever effect gave them."""
-        return self._session.prompts if self._session is not None else ()
+        """The prompts behind what the segment holds now, oldest first: without those that Slicer's undo took back."""
+        seen = self.look()
+        step = self._nearest_step(segment_digest(seen)) if seen is not None else self._step
+        return self._states[self._step if step is None else step].prompts
 
     @property
     def alive(self) -> bool:
@@ -58,7 +67,7 @@ class SegmentSession:
         if stamp == self._stamp:
             return None
         seen = read_segment(self.segmentation, self.segment_id, self.volume)
-        if segment_digest(seen) != self._states[self._step]:
+        if segment_digest(seen) != self._states[self._step].digest:
             return seen
         self._stamp = stamp
         return None
@@ -95,18 +104,21 @@ class SegmentSession:
         return self._session
 
     def _append(self, digest: bytes) -> None:
-        self._states[self._step + 1 :] = [digest]
+        self._states[self._step + 1 :] = [State(digest, self._session.prompts)]
         self._step += 1
 
     def _walk_to(self, digest: bytes) -> bool:
         """Undo or redo to the nearest step after which the segment held these voxels."""
-        steps = [step for step, state in enumerate(self._states) if state == digest]
-        if not steps:
+        target = self._nearest_step(digest)
+        if target is None:
             return False
-        target = min(steps, key=lambda step: abs(step - self._step))
         for _ in range(target, self._step):
             self._session.undo()
         for _ in range(self._step, target):
             self._session.redo()
         self._step = target
         return True
+
+    def _nearest_step(self, digest: bytes) -> int | None:
+        steps = [step for step, state in enumerate(self._states) if state.digest == digest]
+        return min(steps, key=lambda step: abs(step - self._step), default=None)

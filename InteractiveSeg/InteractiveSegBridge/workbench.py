@@ -4,7 +4,9 @@ from __future__ import annotations
 import logging
 from typing import Callable
 
+import qt
 import slicer
+import vtk
 
 from InteractiveSegLib import InteractiveSegError, MaskUpdate
 
@@ -77,13 +79,14 @@ class WarmUp(Task):
 
 
 class Workbench(slicer.util.VTKObservationMixin):
-    """Sessions and worker of this Slicer. `changed` callbacks hear whenever prompts or pending actions may differ."""
+    """Sessions and worker of this Slicer. `listeners` are called whenever prompts or pending actions may differ."""
 
     def __init__(self) -> None:
         super().__init__()
         self.worker = Worker(self._notify)
         self.listeners = []
         self._segments = []
+        self._editor_node, self._notice_due = None, False
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
 
@@ -97,16 +100,33 @@ class Workbench(slicer.util.VTKObservationMixin):
         self._segments.append(SegmentSession(*wanted))
         return self._segments[-1]
 
-    def prompts(self, editor_node) -> tuple:
-        """Prompts on the selected segment, those still waiting included."""
+    def prompts(self, editor_node, model: str, device: str) -> tuple:
+        """Prompts on what the Segment Editor has selected, those still waiting included."""
         if editor_node is None:
             return ()
-        chosen = (editor_node.GetSegmentationNode(), editor_node.GetSelectedSegmentID(), editor_node.GetSourceVolumeNode())
-        found = [s for s in self._segments if (s.segmentation, s.segment_id, s.volume) == chosen and s.alive]
-        if not found:
-            return ()
-        waiting = [task.prompt for task in self.worker.pending if task.segment in found and task.prompt is not None]
-        return tuple(found[-1].prompts) + tuple(waiting)
+        selected = (editor_node.GetSegmentationNode(), editor_node.GetSelectedSegmentID(), editor_node.GetSourceVolumeNode())
+        for segment in self._segments:
+            if segment.is_for(*selected, model, device) and segment.alive:
+                waiting = [t.prompt for t in self.worker.pending if t.segment is segment and t.prompt is not None]
+                return segment.prompts + tuple(waiting)
+        return ()
+
+    @property
+    def waiting(self) -> int:
+        """Number of user actions without an answer."""
+        return sum(isinstance(task, SegmentAction) for task in self.worker.pending)
+
+    def watch(self, editor_node) -> None:
+        """Hear of another segment being chosen, and of undo and redo: Slicer tells an effect nothing of these."""
+        self.unwatch()
+        self._editor_node = editor_node
+        self.addObserver(editor_node, vtk.vtkCommand.ModifiedEvent, self._selection_changed)
+        self._selection_changed()
+
+    def unwatch(self) -> None:
+        """The opposite of `watch`."""
+        self.removeObservers(self._selection_changed)
+        self.removeObservers(self._segments_changed)
 
     def close(self) -> None:
         """Stop working and let go of everything."""
@@ -126,7 +146,22 @@ class Workbench(slicer.util.VTKObservationMixin):
             self._segments = alive
             self._notify()
 
+    def _selection_changed(self, *_) -> None:
+        self.removeObservers(self._segments_changed)
+        segmentation = self._editor_node.GetSegmentationNode()
+        if segmentation is not None:
+            event = slicer.vtkSegmentation.SegmentModified
+            self.addObserver(segmentation.GetSegmentation(), event, self._segments_changed)
+        self._segments_changed()
+
+    def _segments_changed(self, *_) -> None:
+        """One edit makes several events: tell the listeners once, when it is over."""
+        if not self._notice_due:
+            self._notice_due = True
+            qt.QTimer.singleShot(0, self._notify)
+
     def _notify(self) -> None:
+        self._notice_due = False
         for listener in tuple(self.listeners):
             listener()
 

@@ -80,6 +80,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             self.scriptedEffect.parameter(DEVICE),
             bool(self.scriptedEffect.integerParameter(REMOVE)),
         )
+        if self._listening:
+            self.refresh()  # another model has other prompts
 
     def updateMRMLFromGUI(self, *_) -> None:
         # Read first: every setCommonParameter calls updateGUIFromMRML at once.
@@ -91,6 +93,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def activate(self) -> None:
         workbench().listeners.append(self.refresh)
+        workbench().watch(self.scriptedEffect.parameterSetNode())
         self._listening = True
         try:
             workbench().worker.submit(WarmUp(self._segment()))
@@ -99,6 +102,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def deactivate(self) -> None:
         if self._listening:
+            workbench().unwatch()
             workbench().listeners.remove(self.refresh)
             self._listening = False
         self.layoutChanged()
@@ -183,7 +187,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def refresh(self) -> None:
         """Show what is running and which prompts there are."""
-        self.panel.showPending(len(workbench().worker.pending))
+        self.panel.showPending(workbench().waiting)
         for view in tuple(self._views):
             self._draw(view)
 
@@ -234,7 +238,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def _draw(self, viewWidget) -> None:
         node, markers = viewWidget.mrmlSliceNode(), self._views[viewWidget]
-        prompts = workbench().prompts(self.scriptedEffect.parameterSetNode())
+        prompts = workbench().prompts(self.scriptedEffect.parameterSetNode(), self.panel.family, self.panel.device)
         try:
             markers.show(node, self.volume, prompts, self.rubberBand(viewWidget))
         except InteractiveSegError:  # a volume under a warp has no slices to draw in; the next click says so

@@ -70,9 +70,9 @@ class Stage:
     def settle(self) -> None:
         """Let the event loop turn until no prompt is waiting."""
         for _ in range(SETTLE_ROUNDS):
+            slicer.app.processEvents()
             if not workbench().worker.busy:
                 return
-            slicer.app.processEvents()
         raise AssertionError("the worker never became idle: it waits for an event loop that nothing turns")
 
     def mask(self, segment_id=None) -> np.ndarray:

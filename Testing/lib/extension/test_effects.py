@@ -16,7 +16,7 @@ GREEN, RED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.2)
 
 
 def prompts(stage):
-    return workbench().prompts(stage.editor_node)
+    return workbench().prompts(stage.editor_node, "flood", "auto")
 
 
 def assert_only_this_slice_is_segmented(stage, axis):
@@ -248,6 +248,47 @@ def test_clicks_and_boxes_are_drawn_in_their_slice_only(a_stage):
     a_stage.event("LeftButtonPressEvent", xy)
     a_stage.event("MouseMoveEvent", a_stage.xy_of((8, 40, 63)))
     assert a_stage.drawn() == {GREEN: 2 + 4, RED: 1}, "the rubber band follows the mouse"
+
+
+def test_the_marks_follow_undo_redo_and_the_chosen_segment(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert a_stage.drawn()[GREEN] == 2
+    a_stage.undo()
+    a_stage.settle()
+    assert a_stage.drawn()[GREEN] == 0
+    a_stage.redo()
+    a_stage.settle()
+    assert a_stage.drawn()[GREEN] == 2
+    a_stage.logic.SetCurrentSegmentID(a_stage.logic.AddEmptySegment("B"))
+    a_stage.settle()
+    assert a_stage.drawn()[GREEN] == 0
+    a_stage.logic.SetCurrentSegmentID(a_stage.segment_id)
+    a_stage.settle()
+    assert a_stage.drawn()[GREEN] == 2
+
+
+def test_another_model_starts_from_the_segment_as_it_is_with_prompts_of_its_own(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before = a_stage.mask()
+    combo = a_stage.effect.panel.familyCombo
+    combo.setCurrentIndex(1 - combo.currentIndex)
+    assert a_stage.drawn()[GREEN] == 0
+    assert (a_stage.mask() == before).all()
+    combo.setCurrentIndex(1 - combo.currentIndex)
+    assert a_stage.drawn()[GREEN] == 2
+
+
+def test_the_cancel_button_counts_the_prompts_without_an_answer(a_stage):
+    a_stage.settle()
+    button = a_stage.effect.panel.cancelButton
+    assert not button.enabled
+    a_stage.click(CENTRE_KJI)
+    a_stage.click(NEIGHBOUR_KJI)
+    assert (button.enabled, button.text) == (True, "Cancel (2)")
+    a_stage.settle()
+    assert (button.enabled, button.text) == (False, "Cancel")
 
 
 def test_leaving_the_effect_takes_its_marks_away(a_stage):
