@@ -13,8 +13,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+HERE = Path(__file__).resolve().parent
 # The library lies beside this file in an installed package and beside this folder in a checkout.
-sys.path[:0] = [str(p) for p in Path(__file__).resolve().parents[:2] if (p / "InteractiveSegLib").is_dir()]
+sys.path[:0] = [str(HERE), str(HERE if (HERE / "InteractiveSegLib").is_dir() else HERE.parent)]
 
 HELP = """
 <p>Segment with a few clicks: choose a volume and a segment in the <b>Segment Editor</b>, then one of these effects.</p>
@@ -32,6 +33,8 @@ class InteractiveSeg(ScriptedLoadableModule):
     """What Slicer lists."""
 
     def __init__(self, parent) -> None:
+        from InteractiveSegBridge.resources import resource_path
+
         super().__init__(parent)
         self.parent.title = "Interactive Segmentation"
         self.parent.categories = ["Segmentation"]
@@ -39,8 +42,7 @@ class InteractiveSeg(ScriptedLoadableModule):
         self.parent.contributors = ["The InteractiveSeg developers"]
         self.parent.helpText = HELP
         self.parent.acknowledgementText = "ScribblePrompt: H. E. Wong et al., ECCV 2024. The model cards name the training data."
-        icon = Path(__file__).resolve().parents[1] / "Resources" / "Icons" / "InteractiveSeg.png"
-        self.parent.icon = qt.QIcon(str(icon if icon.is_file() else Path(__file__).with_name("Resources") / "Icons" / icon.name))
+        self.parent.icon = qt.QIcon(str(resource_path("Icons/InteractiveSeg.png")))
         slicer.app.connect("startupCompleted()", register_effects)
 
 
