@@ -27,7 +27,7 @@ LOGIT_LIMIT = 20.0  # the previous prediction enters clipped to +-this
 
 @dataclass(frozen=True)
 class ScribblePromptRecipe:
-    """Three simulated interactions a sample, each followed by an optimiser step (ScribblePrompt section 3.4).
+    """Four simulated interactions a sample, each followed by an optimiser step (ScribblePrompt section 3.4).
 
     Loss: soft Dice + cross entropy instead of Dice + focal with gamma 20, which learns slowly from few images.
     """
@@ -37,7 +37,7 @@ class ScribblePromptRecipe:
     size: int = scribbleprompt.COMPACT.size
     name: str = "scribbleprompt"
     batch: int = 16
-    interactions: int = 3
+    interactions: int = 4
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 300

@@ -59,17 +59,23 @@ def opening(truth: np.ndarray, rng: np.random.Generator) -> list[Prompt]:
 
 
 def correction(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> list[Prompt]:
-    """What a user adds on seeing a mask: mostly one click or stroke in the largest error; at times two, anywhere wrong."""
-    prompts = []
-    for _ in range(1 if rng.random() < 0.7 else 2):
-        if rng.random() < 0.75:
-            region, positive = robot.error_region(truth, mask)
-        else:
-            positive = bool(rng.random() < 0.5)
-            region = truth & ~mask if positive else mask & ~truth
-        if region.any():
-            prompts.append(stroke_or_click(region, positive, rng, scribbles=0.25))
-    return prompts
+    """What a user adds on seeing a mask: often one prompt in the largest error, else several, each in an error of its own.
+
+    Several at once let a few training steps reach the many prompts that a hard object collects.
+    """
+    wrong = [(positive, *ndimage.label(error, np.ones((3, 3), bool))) for positive, error in
+             ((True, truth & ~mask), (False, mask & ~truth))]
+    parts = [(positive, labels, n + 1, size) for positive, labels, _ in wrong
+             for n, size in enumerate(np.bincount(labels.ravel())[1:])]
+    if not parts:
+        return []
+    sizes = np.array([size for *_, size in parts], float)
+    if rng.random() < 0.45:
+        chosen = [int(sizes.argmax())]
+    else:
+        count = min(int(rng.integers(1, 7)), len(parts))
+        chosen = rng.choice(len(parts), count, replace=False, p=sizes / sizes.sum()).tolist()
+    return [stroke_or_click(parts[n][1] == parts[n][2], parts[n][0], rng, scribbles=0.2) for n in chosen]
 
 
 def next_maps(truth: np.ndarray, mask: np.ndarray | None, seed: int) -> np.ndarray:
