@@ -6,7 +6,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from shapes import affine_of
-from slicer_reading import segments_in_slicer, values_at, volume_in_slicer
+from slicer_reading import segments_in_slicer, to_ras, values_at, volume_in_slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.io import Segment, read_image, read_mask, write_segmentation
@@ -55,6 +55,7 @@ def test_slicer_finds_the_segment_on_the_very_voxels_of_the_image(tmp_path, kind
     write_segmentation(tmp_path / "out.seg.nrrd", labels, image.affine, [Segment("tumour", 1), Segment("vessel", 2)])
 
     volume = volume_in_slicer(files)
+    assert np.array_equal(values_at(volume, to_ras(np.argwhere(image.array >= 0), image.affine)), image.array.ravel())
     for name, (_, ras) in segments_in_slicer(tmp_path / "out.seg.nrrd").items():
         label = {"tumour": 1, "vessel": 2}[name]
         assert sorted(values_at(volume, ras)) == sorted(phantom.image[labels == label])
