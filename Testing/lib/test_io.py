@@ -1,4 +1,5 @@
 """Files: what is read, where it lies, what is written, what is refused."""
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,7 @@ def test_a_frame_of_a_cine_series_is_chosen(tmp_path):
         edited(tmp_path / f"t{2 - frame}", stamp)
     with pytest.raises(InteractiveSegError, match=r"3 images at each of its 7 slice positions .* --frame 0 to 2"):
         read_image(tmp_path)
+    assert np.array_equal(read_image(tmp_path, frame=0).array, a_phantom(affine, shape).image)
     assert np.array_equal(read_image(tmp_path, frame=1).array, a_phantom(affine, shape).image + 5000)
 
 
@@ -216,6 +218,14 @@ def test_a_truncated_image_is_refused_and_not_filled_up(tmp_path, name, share, c
     (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(InteractiveSegError, match="damaged or incomplete"):
         read_image(tmp_path / name)
+
+
+def test_an_image_that_was_cut_before_it_was_compressed_is_refused(tmp_path):
+    write_volume(tmp_path / "a.nii", a_phantom(*PLACES["oblique, anisotropic"]))
+    whole = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    with pytest.raises(InteractiveSegError, match="damaged or incomplete"):
+        read_image(tmp_path / "b.nii.gz")
 
 
 def test_missing_paths_and_empty_folders_are_one_sentence(tmp_path):
