@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import time
 from pathlib import Path
@@ -84,6 +85,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from ..device import set_threads
     from ..io import Segment, check_output_path, read_image, read_mask, write_segmentation
     from ..report import overlay, prompts_by_slice, write_png
@@ -106,8 +109,9 @@ def run(args: argparse.Namespace) -> int:
     set_threads(args.threads)
     if not prompts and not args.initial_mask:
         session.predict()
-    for prompt in progress(prompts):
-        session.add(prompt)
+    steps = [step for prompt in prompts for step in slice_by_slice(prompt, session)]
+    for step in tqdm(steps, unit="step", leave=False, disable=True if len(steps) < 4 else None):
+        session.add(step)
     seconds = time.perf_counter() - started
     write_segmentation(args.output, session.mask, image.affine, [Segment(args.name)])
     if args.overlay:
@@ -117,11 +121,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def progress(prompts: list):
-    """A progress bar for more than a few prompts, on a terminal."""
-    from tqdm import tqdm
+def slice_by_slice(prompt, session) -> list:
+    """A thick box as the boxes of its slices, which mean the same, so that the progress bar moves; else the prompt."""
+    from ..prompts import Box
 
-    return tqdm(prompts, unit="prompt", disable=None if len(prompts) > 3 else True, leave=False)
+    if not isinstance(prompt, Box) or len(session.shape) < 3:
+        return [prompt]
+    axis = session.axis
+    indices = range(max(prompt.start[axis], 0), min(prompt.stop[axis], session.shape[axis]))
+
+    def moved(corner: tuple[int, ...], index: int) -> tuple[int, ...]:
+        return (*corner[:axis], index, *corner[axis + 1 :])
+
+    return [Box(moved(prompt.start, n), moved(prompt.stop, n + 1)) for n in indices] or [prompt]
 
 
 def make_prompt(kind: str, value: object, image):
@@ -143,7 +155,7 @@ def make_prompt(kind: str, value: object, image):
         )
     if kind == "box":
         half = len(value) // 2
-        return Box(tuple(int(v) for v in value[:half]), tuple(int(v) for v in value[half:]))
+        return Box(tuple(math.floor(v) for v in value[:half]), tuple(math.ceil(v) for v in value[half:]))
     return Click(value, positive)
 
 

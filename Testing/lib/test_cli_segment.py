@@ -22,6 +22,7 @@ def files(tmp_path, a_volume, monkeypatch):
     phantom = Phantom(a_volume[0], np.zeros(SHAPE, np.uint8), AFFINE, {}, "MR", (0.0, 300.0))
     write_volume(tmp_path / "a.nii.gz", phantom)
     write_dicom_series(tmp_path / "series", phantom)
+    write_segmentation("a_stroke.nrrd", ellipsoid(SHAPE, (7, 28, 40), (6, 3, 3)), AFFINE, [])
     sitk.WriteImage(sitk.GetImageFromArray(np.clip(a_volume[0][7], 0, 255).astype(np.uint8)), "a.png")
     return tmp_path
 
@@ -75,6 +76,15 @@ def test_prompts_are_given_in_the_order_of_the_command_line(files, monkeypatch):
     words = ["--negative-click", "7,5,5", "--box", "7,13,24,8,44,56", "--click", "7,28,40", "--negative-scribble", "stroke.nrrd"]
     assert segment("a.nii.gz", *words, "-o", "a.nrrd") == 0
     assert given == [("Click", False), ("Box", None), ("Click", True), ("Scribble", False)]
+
+
+def test_a_thick_box_speaks_to_every_slice_it_covers_and_to_no_other(files, a_volume, capsys):
+    assert segment("a.nii.gz", "--box", "6,13,24,99,44,56", "--initial-mask", "a_stroke.nrrd", "-o", "a.nrrd") == 0
+    session = InteractiveSession(a_volume[0], affine=read_image("a.nii.gz").affine)
+    session.set_mask(mask_of("a_stroke.nrrd"))
+    session.add(Box((6, 13, 24), (14, 44, 56)))
+    assert np.array_equal(mask_of("a.nrrd"), session.mask)
+    assert "prompts  1, slices touched: 8" in capsys.readouterr().out
 
 
 def test_an_axis_other_than_k_works_in_its_slices(files):
