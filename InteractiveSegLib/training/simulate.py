@@ -49,6 +49,8 @@ def opening(truth: np.ndarray, rng: np.random.Generator) -> list[Prompt]:
     if rng.random() < 0.5:
         around = rng.random() < 0.15 and truth.sum() > 30
         prompts.append(loose_lasso(truth, rng) if around else robot.bounding_rectangle(truth, rng, rng.uniform(0, 10)))
+        if rng.random() < 0.5:
+            return prompts
     for _ in range(rng.integers(0 if prompts else 1, 4)):
         prompts.append(stroke_or_click(truth, True, rng, scribbles=0.4))
     if not truth.all():
