@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0.25 <= args.detail <= 2:
         raise InteractiveSegError(f"Got a detail of {args.detail}, expected 0.25 to 2: 1 is the usual size.")
+    outputs = {name: check_output_path(args.output / "segmentations" / f"{name}.seg.nrrd") for name, _, _ in TASKS}
     set_threads(args.threads)
     rows, pictures = [], []
     with tqdm(total=1 + len(TASKS), desc="study", leave=False) as bar:
         cases = build_study(args.output / "study", args.seed, args.detail)
         bar.update()
         for case in cases:
-            output = check_output_path(args.output / "segmentations" / f"{case.name}.seg.nrrd")
             image = read_image(case.image)
             truth = read_image(case.reference).array.reshape(image.array.shape)
             labels, done = np.zeros(truth.shape, np.uint8), []
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 rows.append(table_row(image, segment.name, habit, outcome))
                 pictures.append(Picture(f"{case.name}: {segment.name}", CAPTION, png))
                 bar.update()
-            write_segmentation(output, labels, image.affine, done)
+            write_segmentation(outputs[case.name], labels, image.affine, done)
     page = args.output / "report.html"
     page.write_text(html_page("A generated study, segmented with prompts", INTRO, HEADER, rows, pictures), encoding="utf8")
     print(plain_table([HEADER, *rows]))

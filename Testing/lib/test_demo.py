@@ -51,3 +51,9 @@ def test_slicer_opens_the_segments_at_the_place_of_the_image(demo):
 def test_a_detail_that_makes_no_sense_is_one_sentence(tmp_path, capsys):
     assert main(["demo", "-o", str(tmp_path / "d"), "--detail", "9"]) == 1
     assert "expected 0.25 to 2" in capsys.readouterr().err and not (tmp_path / "d").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "d").write_text("notes")
+    assert main(["demo", "-o", str(tmp_path / "d")]) == 1
+    assert "cannot be made" in capsys.readouterr().err
