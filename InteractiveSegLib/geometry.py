@@ -128,8 +128,8 @@ class Canvas:
         return r, c, inside
 
     def mark(self, mask: np.ndarray) -> np.ndarray:
-        """Bool slice -> float32 canvas with 1 in every canvas pixel that holds a True one: thin strokes never fade away."""
-        out = np.zeros((self.size, self.size), np.float32)
+        """Bool slice -> float32 canvas, 1 where it is True: on a coarse canvas thin strokes stay, on a fine one areas stay filled."""
+        out = (self.shrink(mask) > 0.5).astype(np.float32)
         r, c, inside = self.locate(*np.nonzero(mask))
         out[r[inside], c[inside]] = 1
         return out

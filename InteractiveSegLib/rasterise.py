@@ -37,10 +37,16 @@ def prompt_maps(prompts: Sequence[Prompt], canvas: Canvas) -> np.ndarray:
         elif isinstance(prompt, Lasso) and prompt.positive:
             maps[BOX] = np.maximum(maps[BOX], canvas.mark(lasso_mask(prompt, canvas.shape)))
         else:
-            drawn = canvas.mark(drawn_mask(prompt, canvas.shape)) > 0
+            drawn = click_pixel(prompt, canvas) if isinstance(prompt, Click) else canvas.mark(drawn_mask(prompt, canvas.shape)) > 0
             maps[POSITIVE if prompt.positive else NEGATIVE][drawn] = 1
             maps[NEGATIVE if prompt.positive else POSITIVE][drawn] = 0
     return maps
+
+
+def click_pixel(click: Click, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """The canvas pixel of a click as an index; empty when it lies beside the canvas."""
+    row, column, inside = canvas.locate(*np.array(click.position)[:, None])
+    return row[inside], column[inside]
 
 
 def drawn_mask(prompt: Prompt, shape: tuple[int, int]) -> np.ndarray:

@@ -33,6 +33,7 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None)
     tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items() if k.startswith(AVERAGED)}
     path = weights_folder() / f"{identifier}.safetensors"
     save_file(tensors, path, {"family": about["family"]})
+    path.chmod(0o644)
     entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
              "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
     add_to_manifest(entry)
