@@ -128,7 +128,7 @@ class Canvas:
         return r, c, inside
 
     def mark(self, mask: np.ndarray) -> np.ndarray:
-        """Bool slice -> float32 canvas, 1 where it is True: on a coarse canvas thin strokes stay, on a fine one areas stay filled."""
+        """Bool slice -> float32 canvas, 1 where it is True: thin strokes stay on a coarse canvas, areas filled on a fine one."""
         out = (self.shrink(mask) > 0.5).astype(np.float32)
         r, c, inside = self.locate(*np.nonzero(mask))
         out[r[inside], c[inside]] = 1

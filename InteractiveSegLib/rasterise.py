@@ -37,7 +37,8 @@ def prompt_maps(prompts: Sequence[Prompt], canvas: Canvas) -> np.ndarray:
         elif isinstance(prompt, Lasso) and prompt.positive:
             maps[BOX] = np.maximum(maps[BOX], canvas.mark(lasso_mask(prompt, canvas.shape)))
         else:
-            drawn = click_pixel(prompt, canvas) if isinstance(prompt, Click) else canvas.mark(drawn_mask(prompt, canvas.shape)) > 0
+            clicked = isinstance(prompt, Click)
+            drawn = click_pixel(prompt, canvas) if clicked else canvas.mark(drawn_mask(prompt, canvas.shape)) > 0
             maps[POSITIVE if prompt.positive else NEGATIVE][drawn] = 1
             maps[NEGATIVE if prompt.positive else POSITIVE][drawn] = 0
     return maps

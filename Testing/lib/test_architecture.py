@@ -59,7 +59,8 @@ def test_effects_know_the_session_and_no_family(path):
 
 
 def test_importing_the_library_needs_no_torch_and_little_else():
-    code = "import sys, InteractiveSegLib; print(*{'torch', 'scipy', 'skimage', 'SimpleITK', 'monai', 'matplotlib'} & set(sys.modules))"
+    heavy = {"torch", "scipy", "skimage", "SimpleITK", "monai", "matplotlib"}
+    code = f"import sys, InteractiveSegLib; print(*{heavy} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.strip() == ""
 

@@ -1,9 +1,12 @@
 """The canvas and the axes: nothing may be squeezed, shifted or lost on the way to the network and back."""
 import numpy as np
 import pytest
+from scipy import ndimage
 from shapes import ellipsoid, overlap
 
+from InteractiveSegLib import Box, Click
 from InteractiveSegLib.geometry import Canvas, affine_from_spacing, normalise, ras_to_position
+from InteractiveSegLib.rasterise import prompt_maps
 
 SHAPES = [((512, 512), (1.0, 1.0)), ((60, 333), (1.0, 1.0)), ((15, 200), (10.0, 1.5)), ((36, 52), (1.0, 1.0))]
 
@@ -42,6 +45,22 @@ def test_a_thin_stroke_on_a_large_slice_does_not_fade():
     stroke = np.zeros((1000, 1000), bool)
     stroke[500, 100:900] = True
     assert Canvas(stroke.shape, (1.0, 1.0), 128).mark(stroke).sum() >= 100
+
+
+@pytest.mark.parametrize("size", [40, 128, 300])
+def test_boxes_are_filled_and_clicks_are_one_pixel_whatever_the_canvas(size):
+    canvas = Canvas((64, 72), (1.0, 1.0), size)
+    box, positive, _ = prompt_maps([Box((20, 10), (50, 40)), Click((30, 30))], canvas)
+    rows, columns = np.nonzero(box)
+    assert box[rows.min():rows.max() + 1, columns.min():columns.max() + 1].all()
+    assert abs(box.sum() - (30 * size / 72) ** 2) < 0.15 * box.sum()
+    assert positive.sum() == 1
+
+
+def test_a_stroke_on_a_fine_canvas_has_no_gaps():
+    stroke = np.zeros((30, 30), bool)
+    stroke[np.arange(5, 25), np.arange(5, 25)] = True
+    assert ndimage.label(Canvas(stroke.shape, (1.0, 1.0), 128).mark(stroke), np.ones((3, 3)))[1] == 1
 
 
 def test_outside_of_the_slice_the_canvas_is_black():
