@@ -129,7 +129,10 @@ class Canvas:
 
     def mark(self, mask: np.ndarray) -> np.ndarray:
         """Bool slice -> float32 canvas, 1 where it is True: thin strokes stay on a coarse canvas, areas filled on a fine one."""
-        out = (self.shrink(mask) > 0.5).astype(np.float32)
+        nearest = [np.floor(o + (np.arange(self.size) + 0.5) * d).astype(int) for o, d in zip(self.origin, self.step)]
+        inside = [(index >= 0) & (index < n) for index, n in zip(nearest, self.shape)]
+        out = np.zeros((self.size, self.size), np.float32)
+        out[np.ix_(*inside)] = mask[np.ix_(*(index[i] for index, i in zip(nearest, inside)))]
         r, c, inside = self.locate(*np.nonzero(mask))
         out[r[inside], c[inside]] = 1
         return out
