@@ -3,8 +3,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 TORCH := 2.13.0
-# Slicer has 3.12. All dependencies have wheels for 3.10 to 3.13.
-CANDIDATES := python3.12 python3.11 python3.13 python3.10 python3
+# All dependencies have wheels for 3.10 to 3.13.
+CANDIDATES := python3.11 python3.12 python3.13 python3.10 python3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
