@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 WRAPPERS = ("model", "state_dict")  # published checkpoints keep their tensors under one of these keys
+# What torch's unpickler raises on a file that is none, or that wants to run code.
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 PREFIX = "module."  # left by distributed training
 
 
@@ -63,7 +65,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+    except UNREADABLE + (SafetensorError,) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InteractiveSegError(
             f"{path} cannot be read as weights ({reason}): give a .safetensors, .pt or .pth file that holds tensors only."

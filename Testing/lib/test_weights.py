@@ -54,7 +54,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["text.safetensors", "text.pt", "missing.pt", "missing.safetensors"])
 def test_what_is_no_weight_file_is_refused_in_one_sentence(tmp_path, name):
-    (tmp_path / f"text{name[-3:]}").write_text("hello")
+    (tmp_path / "text.pt").write_text("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n")
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(InteractiveSegError) as error:
         read_state(tmp_path / name)
