@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from InteractiveSegLib import InteractiveSession, MaskUpdate
+from InteractiveSegLib.device import set_threads
 
 from .mrml import ijk_to_ras, volume_array
 from .segment import EMPTY, read_segment, segment_digest, segment_stamp
@@ -100,6 +101,7 @@ class SegmentSession:
 
     def _opened(self) -> InteractiveSession:
         if self._session is None:
+            set_threads()  # here, because OpenMP keeps the number per thread and this is the one that predicts
             self._session = InteractiveSession(self._image, affine=self._affine, model=self.model, device=self.device)
         return self._session
 
