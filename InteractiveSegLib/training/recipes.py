@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceCELoss
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -98,7 +98,7 @@ class ScribblePromptRecipe:
 
     @staticmethod
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        return DiceLoss(sigmoid=True)(logits, truth) + F.binary_cross_entropy_with_logits(logits, truth)
+        return DiceCELoss(sigmoid=True)(logits, truth)
 
 
 RECIPES = {"scribbleprompt": ScribblePromptRecipe}  # in the order in which `train all` gives them time
