@@ -150,8 +150,9 @@ class Workbench(slicer.util.VTKObservationMixin):
         self.removeObservers(self._segments_changed)
         segmentation = self._editor_node.GetSegmentationNode()
         if segmentation is not None:
-            event = slicer.vtkSegmentation.SegmentModified
-            self.addObserver(segmentation.GetSegmentation(), event, self._segments_changed)
+            # An edit of voxels is the one event, undo the other; which of them also depends on Slicer's version.
+            for event in (slicer.vtkSegmentation.SegmentModified, slicer.vtkSegmentation.SourceRepresentationModified):
+                self.addObserver(segmentation.GetSegmentation(), event, self._segments_changed)
         self._segments_changed()
 
     def _segments_changed(self, *_) -> None:
