@@ -1,40 +1,22 @@
 """The networks are the published ones: same names and shapes, same numbers on the same weights."""
-import csv
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import DATA, published_state
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models import scribbleprompt
 from InteractiveSegLib.models.scribbleprompt import ScribblePromptConfig
 from InteractiveSegLib.weights import load_strictly
 
-DATA = Path(__file__).parent / "data"
-
-
-def rule_weight(key, shape):
-    """The deterministic weights for which the published network's outputs were recorded."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
-    drawn = np.random.default_rng(seed).standard_normal(shape)
-    if shape == (1,) and key.endswith(".weight"):
-        return torch.tensor(0.25 + 0.05 * drawn, dtype=torch.float32)
-    scale = 0.05 if key.endswith("bias") else np.sqrt(1 / np.prod(shape[1:]))
-    return torch.tensor(drawn * scale, dtype=torch.float32)
-
-
-def published_state():
-    with (DATA / "keys_scribbleprompt_unet.tsv").open() as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    shapes = {row["key"]: tuple(map(int, row["shape"].split("x"))) for row in rows}
-    return {key: rule_weight(key, shape) for key, shape in shapes.items()}
+KEYS = "keys_scribbleprompt_unet.tsv"
 
 
 def test_scribbleprompt_gives_the_published_networks_numbers():
     network = scribbleprompt.build(ScribblePromptConfig().features)
-    load_strictly(network, published_state(), Path("published.pt"))
+    load_strictly(network, published_state(KEYS), Path("published.pt"))
     recorded = np.load(DATA / "scribbleprompt_unet_64_B2.npz")
     with torch.inference_mode():
         logits = network.eval()(torch.from_numpy(recorded["input"])).numpy()
@@ -47,7 +29,7 @@ def test_scribbleprompt_gives_the_published_networks_numbers():
     lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
 ], ids=["plain", "wrapped", "prefixed"])
 def test_a_published_checkpoint_loads_from_a_file(tmp_path, wrap):
-    torch.save(wrap(published_state()), tmp_path / "published.pt")
+    torch.save(wrap(published_state(KEYS)), tmp_path / "published.pt")
     network = scribbleprompt.load(tmp_path / "published.pt", "cpu")
     assert sum(p.numel() for p in network.network.parameters()) == 3_991_882
 
@@ -55,11 +37,11 @@ def test_a_published_checkpoint_loads_from_a_file(tmp_path, wrap):
 def test_the_compact_network_is_smaller_and_of_the_same_kind():
     compact = scribbleprompt.build()
     assert sum(p.numel() for p in compact.parameters()) < 2_000_000
-    assert compact.state_dict().keys() == published_state().keys()
+    assert compact.state_dict().keys() == published_state(KEYS).keys()
 
 
 def test_weights_of_another_network_are_refused_with_the_reason(tmp_path):
-    state = published_state()
+    state = published_state(KEYS)
     state["surplus"] = state.pop("downs.1.conv.0.bias")
     torch.save(state, tmp_path / "odd.pt")
     with pytest.raises(InteractiveSegError, match=r"missing downs\.1\.conv\.0\.bias; not expected surplus"):
