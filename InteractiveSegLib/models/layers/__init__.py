@@ -1,0 +1,1 @@
+"""Blocks that two or more families share. They know tensors only."""
