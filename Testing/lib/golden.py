@@ -49,3 +49,13 @@ def published_state(table, adjust=()):
         rows = list(csv.DictReader(file, delimiter="\t"))
     shapes = {row["key"]: () if row["shape"] == "scalar" else tuple(map(int, row["shape"].split("x"))) for row in rows}
     return {key: rule_weight(key, shape, adjust) for key, shape in shapes.items() if not key.endswith(OWN)}
+
+
+def smooth_image(name, side, grid=8, grain=0.03):
+    """The (side, side) image in [0, 1] of that name: a coarse random grid, bilinear with aligned corners, and white noise."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    generator = np.random.default_rng(seed)
+    place = np.linspace(0, grid - 1, side)[:, None]
+    weights = np.maximum(0, 1 - np.abs(place - np.arange(grid)))
+    coarse, noise = generator.uniform(0, 1, (grid, grid)), generator.standard_normal((side, side))
+    return torch.tensor(np.clip(weights @ coarse @ weights.T + grain * noise, 0, 1), dtype=torch.float32)

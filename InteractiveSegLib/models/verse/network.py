@@ -1,0 +1,125 @@
+"""VerSe (cardiac MRI): the network of three modes, its configurations and its checkpoints."""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...types import InteractiveSegError
+from ...weights import load_strictly, read_state
+from .decoder import SCALES, QueryDecoder
+from .fuser import PixelFuser
+from .utnet import VERSE_ENCODER, UTNetEncoder
+
+MEAN, DEVIATION = 0.367, 3.13  # of the published normalisation
+HEAD_WIDTH = 32  # channels per attention head
+PREDICTOR = "sem_seg_head.predictor."
+FUSER = "sem_seg_head.pixel_decoder."
+CLICK_MODULES = (PREDICTOR + "sparse_query.", PREDICTOR + "semantic_query.")  # no published checkpoint has them
+# Tensors of a published checkpoint that no forward pass reads: they are dropped when it is loaded.
+UNUSED = ("backbone.down4.", "backbone.up", "backbone.outc.", FUSER + "input_proj.3.", FUSER + "input_proj.4.",
+          FUSER + "input_proj.5.", FUSER + "mask_downsamplelayer.down4.", PREDICTOR + "decoder_norm.", PREDICTOR + "mask_embed.",
+          PREDICTOR + "aggregate_class_layer.", PREDICTOR + "point_encoder.")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VerSeConfig:
+    """The network's shape. Widths and depths are the published ones; `rounding` is the paper's, see SemanticQuery."""
+
+    base: int = 48  # width of the encoder's first stage
+    width: int = 256  # of the fused maps and of the queries, a multiple of 32
+    feedforward: int = 2048
+    rounds: int = 2  # over the three levels
+    targets: int = 6
+    group: int = 4  # object queries per target
+    rounding: str = "floor"
+
+
+PUBLISHED = VerSeConfig(rounding="round")
+
+
+class SegmentationHead(nn.Module):
+    """Fuser and decoder, under the published names."""
+
+    def __init__(self, config: VerSeConfig) -> None:
+        super().__init__()
+        self.pixel_decoder = PixelFuser((8 * config.base, 4 * config.base, 2 * config.base), config.width)
+        self.predictor = QueryDecoder(config.width, config.width // HEAD_WIDTH, config.feedforward, config.rounds,
+                                      config.targets * config.group, config.group, config.rounding)
+
+
+class VerSe(nn.Module):
+    """Segments by name, by name and clicks, or by clicks alone.
+
+    `encode` is for once per slice, `decode` for each answer. untrained: names of tensors that the loaded file did not hold.
+    """
+
+    def __init__(self, config: VerSeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.untrained: tuple[str, ...] = ()
+        self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base))
+        self.sem_seg_head = SegmentationHead(config)
+
+    def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps (B, width, ...) of side H/8, H/4, H/2 from slices (B, 1, H, H) in [0, 1]. No prompt changes them."""
+        normal = ((images - MEAN) / DEVIATION).expand(-1, 3, -1, -1)
+        _, halves, quarters, eighths = self.backbone(normal)
+        return self.sem_seg_head.pixel_decoder.project([eighths, quarters, halves])
+
+    def decode(self, features: list[torch.Tensor], prompts: torch.Tensor, targets: torch.Tensor | None = None,
+               clicks: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """Logits of every layer, six of (B, 1, h, h) with h = H/8, H/4, H/2 twice over; the last are the answer.
+
+        features: from `encode`, batch B or 1 (one slice, several targets); prompts: (B, 3, H, H), see `draw_prompts`;
+        targets: (B,) numbers from 0; clicks: positive and negative, each (B, N, 3), see `pad_clicks`.
+        Targets alone are the paper's Mode-1, both its Mode-2, clicks alone its Mode-3.
+        """
+        if targets is None and clicks is None:
+            raise InteractiveSegError("VerSe was given neither a target nor a click: give at least one of them.")
+        fused = self.sem_seg_head.pixel_decoder(features, prompts)
+        return self.sem_seg_head.predictor(fused, targets, clicks)
+
+    def forward(self, images: torch.Tensor, prompts: torch.Tensor, targets: torch.Tensor | None = None,
+                clicks: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """`encode`, then `decode`."""
+        return self.decode(self.encode(images), prompts, targets, clicks)
+
+
+def build(config: VerSeConfig = VerSeConfig()) -> VerSe:
+    """A network with fresh weights."""
+    return VerSe(config)
+
+
+def read_config(state: dict[str, torch.Tensor], path: Path) -> VerSeConfig:
+    """Widths and depths from the tensors of a checkpoint."""
+    try:
+        queries, width = state[PREDICTOR + "query_feat.weight"].shape
+        feedforward = state[PREDICTOR + "transformer_ffn_layers.0.linear1.weight"].shape[0]
+        base = state["backbone.inc.0.conv1.weight"].shape[0]
+    except KeyError as error:
+        raise InteractiveSegError(f"{path.name} holds no VerSe, no tensor is named {error.args[0]}.") from error
+    layers = {key.split(".")[3] for key in state if key.startswith(PREDICTOR + "transformer_ffn_layers.")}
+    return VerSeConfig(base, width, feedforward, rounds=len(layers) // len(SCALES), targets=queries // VerSeConfig.group)
+
+
+def load(path: Path, device: str) -> VerSe:
+    """A network from shipped or published weights. A published file lacks the click modules: they stay as they were drawn,
+    always alike, and are named in `untrained`."""
+    state = {key: value for key, value in read_state(path).items() if not key.startswith(UNUSED)}
+    config = read_config(state, path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(config)
+    drawn = {key: value for key, value in network.state_dict().items() if key.startswith(CLICK_MODULES) and key not in state}
+    load_strictly(network, {**state, **drawn}, path)
+    network.untrained = tuple(drawn)
+    if drawn:
+        log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
+                    path.name, ", ".join(drawn))
+    return network.to(device).eval()
