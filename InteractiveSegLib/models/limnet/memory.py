@@ -1,0 +1,143 @@
+"""XMem's memory: cells with a key, a value and a record of their use; read by similarity, compressed when full.
+
+It knows tensors of one run through one stack and no network. A cell is one place (16 x 16 pixels) of a remembered slice,
+or a prototype that stands for many.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch.nn import functional as F
+
+from ...types import InteractiveSegError
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How much is remembered. Published: these values (LIM-Net uses the same).
+
+    every: slices from one remembered slice to the next. t_min, t_max: slices in the working memory after and before it is
+    compressed. prototypes: cells that a compression leaves. long_limit: cells in the long-term memory. top_k: cells that
+    answer a query.
+    """
+
+    every: int = 5
+    t_min: int = 5
+    t_max: int = 10
+    prototypes: int = 128
+    long_limit: int = 10000
+    top_k: int = 30
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.t_min < self.t_max or min(self.every, self.prototypes, self.top_k) < 1:
+            raise InteractiveSegError(f"A memory needs 1 <= t_min < t_max and at least one of all else, not {self}.")
+        if self.long_limit <= self.prototypes:
+            raise InteractiveSegError(f"A long-term memory of {self.long_limit} cells cannot take {self.prototypes} prototypes.")
+
+
+@dataclass
+class Cells:
+    """N memory cells, the last axis of every tensor. An object is a row of `value`."""
+
+    key: torch.Tensor  # (C, N)
+    shrinkage: torch.Tensor  # (1, N)
+    selection: torch.Tensor  # (C, N)
+    value: torch.Tensor  # (objects, D, N)
+    use: torch.Tensor  # (N,), the weights that queries gave to the cell, summed
+    life: torch.Tensor  # (N,), how many times the memory was read since the cell is in it
+
+    def __len__(self) -> int:
+        return self.key.shape[-1]
+
+    @property
+    def usage(self) -> torch.Tensor:
+        """Use per reading, (N,)."""
+        return self.use / self.life
+
+    def take(self, index: torch.Tensor | slice) -> Cells:
+        """The cells at those positions, or where a mask is set."""
+        return Cells(*(getattr(self, field.name)[..., index] for field in fields(self)))
+
+    def join(self, other: Cells) -> Cells:
+        """These cells, then the others."""
+        return Cells(*(torch.cat([getattr(c, field.name) for c in (self, other)], dim=-1) for field in fields(self)))
+
+
+def fresh(key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor) -> Cells:
+    """Cells that nobody has read yet."""
+    unused = torch.zeros_like(shrinkage[0])
+    return Cells(key, shrinkage, selection, value, use=unused, life=unused + 1e-7)
+
+
+def similarity(key: torch.Tensor, shrinkage: torch.Tensor, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
+    """Anisotropic L2 (XMem, eq. 2), at most 0: (..., N, Q).
+
+    key (..., C, N) and shrinkage (..., 1, N) of the memory; query and selection (..., C, Q).
+    """
+    cells = key.transpose(-1, -2)  # (..., N, C)
+    distance = cells**2 @ selection - 2 * (cells @ (query * selection)) + (selection * query**2).sum(dim=-2, keepdim=True)
+    return -distance * shrinkage.transpose(-1, -2) / math.sqrt(key.shape[-2])
+
+
+class Memory:
+    """The working and the long-term memory of one run. Written after some slices, read before the others."""
+
+    def __init__(self, config: MemoryConfig) -> None:
+        self.config = config
+        self.working: Cells | None = None
+        self.long: Cells | None = None
+
+    def write(self, key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor) -> None:
+        """Remember a slice: key and selection (C, h, w), shrinkage (1, h, w), value (objects, D, h, w)."""
+        new = fresh(*(x.flatten(-2) for x in (key, shrinkage, selection, value)))
+        self.working = new if self.working is None else self.working.join(new)
+        if len(self.working) >= self.config.t_max * len(new):
+            self.consolidate(len(new))
+
+    def read(self, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
+        """What the memory holds for each place of a slice: (objects, D, h, w). query and selection: (C, h, w)."""
+        if self.working is None:
+            raise InteractiveSegError("The memory is empty: write a slice before reading.")
+        cells = self.working if self.long is None else self.long.join(self.working)
+        scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (N, h w)
+        best, index = scores.topk(min(self.config.top_k, len(cells)), dim=0)  # (k, h w); small crops have fewer cells
+        weights = best.softmax(dim=0)
+        self.count(index, weights)
+        objects, depth, _ = cells.value.shape
+        table = cells.value.flatten(0, 1).t()  # (N, objects D)
+        # A weighted sum of k rows for each place, without a matrix of mostly zeros.
+        readout = F.embedding_bag(index.t().contiguous(), table, mode="sum", per_sample_weights=weights.t().contiguous())
+        return readout.t().reshape(objects, depth, *query.shape[1:])
+
+    def count(self, index: torch.Tensor, weights: torch.Tensor) -> None:
+        """Record which cells answered. index, weights: (k, h w); long-term cells come first."""
+        start = 0
+        for cells in filter(None, (self.long, self.working)):
+            inside = (index >= start) & (index < start + len(cells))
+            cells.use.index_add_(0, index[inside] - start, weights[inside])
+            cells.life += 1
+            start += len(cells)
+
+    def consolidate(self, size: int) -> None:
+        """Move all but the first and the newest t_min - 1 slices to the long-term memory, as prototypes. size: cells a slice."""
+        end = len(self.working) - (self.config.t_min - 1) * size
+        candidates = self.working.take(slice(size, end))
+        self.working = self.working.take(slice(size)).join(self.working.take(slice(end, None)))
+        chosen = candidates.usage.topk(min(self.config.prototypes, len(candidates))).indices
+        prototypes = candidates.take(chosen)
+        scores = similarity(candidates.key, candidates.shrinkage, prototypes.key, prototypes.selection)
+        weights = scores.softmax(dim=0)  # (candidates, prototypes): a prototype's value is that of all that are like it
+        prototypes = fresh(
+            prototypes.key, candidates.shrinkage @ weights, prototypes.selection, candidates.value @ weights
+        )
+        self.forget(self.config.long_limit - self.config.prototypes)
+        self.long = prototypes if self.long is None else self.long.join(prototypes)
+
+    def forget(self, limit: int) -> None:
+        """Drop the least used long-term cells until `limit` are left; cells that are equally useless go together."""
+        if self.long is None or len(self.long) <= limit:
+            return
+        worst = self.long.usage.kthvalue(len(self.long) - limit).values
+        self.long = self.long.take(self.long.usage > worst)
