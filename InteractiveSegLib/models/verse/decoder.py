@@ -54,6 +54,9 @@ class QueryDecoder(nn.Module):
         self.res_query_layer_list = nn.ModuleList(nn.Linear(width, width) for _ in range(1, self.layers))
         self.sparse_query = SparseQuery(width)
         self.semantic_query = SemanticQuery(width, rounding)
+        for name, parameter in self.named_parameters():
+            if "transformer" in name and parameter.dim() == 2:  # attention and feed-forward, as published
+                nn.init.xavier_uniform_(parameter)
 
     def forward(self, features: list[torch.Tensor], targets: torch.Tensor | None,
                 clicks: tuple[torch.Tensor, torch.Tensor] | None) -> list[torch.Tensor]:
@@ -74,7 +77,7 @@ class QueryDecoder(nn.Module):
             level = i % len(SCALES)
             x = levels[level]
             if i > 0:
-                x = x + self.sample_layer_list[i - 1](levels[level - 1])
+                x = x + self.sample_layer_list[i - 1](levels[level - 1])  # before the coarsest comes the finest, -1
             masks = self.masks(logits, x.shape[-2:], binary=targets is None)
             pixels, place = as_tokens(x), places[level]
             queries, query_places = [], []

@@ -68,6 +68,9 @@ class PixelFuser(nn.Module):
         super().__init__()
         self.width = width
         self.input_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(i, width, 1), nn.GroupNorm(GROUPS, width)) for i in inputs)
+        for convolution, _ in self.input_proj:
+            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
         self.mask_downsamplelayer = PromptEncoder(width)
 
     def project(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -114,7 +114,7 @@ def load(path: Path, device: str) -> VerSe:
     state = {key: value for key, value in read_state(path).items() if not key.startswith(UNUSED)}
     config = read_config(state, path)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = build(config)
     drawn = {key: value for key, value in network.state_dict().items() if key.startswith(CLICK_MODULES) and key not in state}
     load_strictly(network, {**state, **drawn}, path)
