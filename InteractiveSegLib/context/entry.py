@@ -1,0 +1,141 @@
+"""One example of a context: a slice, its mask, where they lie, and where they come from; and its form as bytes.
+
+Nothing that names a person fits in: a case is a hash, a model a short word, weights a hash. Numpy only.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+
+import numpy as np
+
+from ..types import InteractiveSegError
+
+MAX_SIDE = 8192  # pixels
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+HEX = re.compile(r"([0-9a-f]{16,64})?")
+WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def now() -> str:
+    """UTC to the second, ISO 8601."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def require(condition: bool, got: str) -> None:
+    if not condition:
+        raise InteractiveSegError(f"Got a context entry with {got}: it is damaged, or was not written by this library.")
+
+
+def is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an example comes from.
+
+    case: `ContextSet.digest` of what the user calls the case, or "". axis, index: which slice of a volume's array.
+    prompts: how many of each kind were used, such as {"Click": 3}. model: its name; weights: SHA-256 of the file, or "".
+    """
+
+    case: str = ""
+    axis: int = 0
+    index: int = 0
+    prompts: dict[str, int] = field(default_factory=dict)
+    model: str = ""
+    weights: str = ""
+    time: str = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        for name, rule in (("case", HEX), ("weights", HEX), ("model", WORD), ("time", TIME)):
+            value = getattr(self, name)
+            require(isinstance(value, str) and rule.fullmatch(value) is not None, f"the {name} {value!r}")
+        require(is_count(self.axis) and self.axis <= 2 and is_count(self.index), f"the slice {self.axis!r}, {self.index!r}")
+        prompts = self.prompts if isinstance(self.prompts, dict) else {"?": None}
+        require(all(isinstance(k, str) and WORD.fullmatch(k) and is_count(n) for k, n in prompts.items()),
+                f"the prompts {self.prompts!r}")
+
+
+@dataclass(frozen=True)
+class EntryInfo:
+    """All of an entry but its pixels.
+
+    shape: (rows, columns). dtype: of the image, one of DTYPES. spacing: (row, column) in mm. affine: the 16 numbers, row by
+    row, of the volume's matrix (i, j, k, 1) -> RAS mm, or None for a picture. sha256: of both arrays' bytes.
+    """
+
+    id: str
+    shape: tuple[int, int]
+    dtype: str
+    spacing: tuple[float, float]
+    affine: tuple[float, ...] | None
+    provenance: Provenance
+    sha256: str
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.id, str) and re.fullmatch(r"[0-9a-f]{32}", self.id) is not None, f"the id {self.id!r}")
+        require(len(self.shape) == 2 and all(is_count(n) and 0 < n <= MAX_SIDE for n in self.shape), f"the shape {self.shape!r}")
+        require(self.dtype in DTYPES, f"the type {self.dtype!r}")
+        numbers = (*self.spacing, *(self.affine or ()))
+        require(all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers), "a geometry that is not of numbers")
+        require(len(self.spacing) == 2 and min(self.spacing) > 0, f"the spacing {self.spacing!r}")
+        require(self.affine is None or len(self.affine) == 16, "an affine that is not of 16 numbers")
+        require(isinstance(self.enabled, bool), f"enabled {self.enabled!r}")
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the image and of the mask, one bit per pixel."""
+        pixels = self.shape[0] * self.shape[1]
+        return pixels * np.dtype(self.dtype).itemsize, -(-pixels // 8)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextEntry:
+    """image: (rows, columns) as it was, any numeric type. mask: bool (rows, columns)."""
+
+    info: EntryInfo
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def info_to_json(info: EntryInfo) -> str:
+    return json.dumps(asdict(info), sort_keys=True)
+
+
+def info_from_json(text: str | bytes) -> EntryInfo:
+    """The inverse; InteractiveSegError for anything that is not a whole entry."""
+    try:
+        fields = json.loads(text)
+        fields["provenance"] = Provenance(**fields["provenance"])
+        for name in ("shape", "spacing", "affine"):
+            fields[name] = None if fields[name] is None and name == "affine" else tuple(fields[name])
+        return EntryInfo(**fields)
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError, ValueError) as error:
+        if isinstance(error, InteractiveSegError):
+            raise
+        raise InteractiveSegError(f"Got a context entry that cannot be read ({error}): it is damaged.") from error
+
+
+def to_bytes(image: np.ndarray, mask: np.ndarray) -> tuple[bytes, bytes]:
+    """Little-endian pixels, and one bit per pixel of the mask; both row by row."""
+    return image.astype(image.dtype.newbyteorder("<")).tobytes(), np.packbits(mask).tobytes()
+
+
+def digest_of(image: bytes, mask: bytes) -> str:
+    return hashlib.sha256(image + mask).hexdigest()
+
+
+def from_bytes(info: EntryInfo, image: bytes, mask: bytes) -> ContextEntry:
+    """The entry, or InteractiveSegError when the bytes are not those that were written."""
+    whole = (len(image), len(mask)) == info.sizes and digest_of(image, mask) == info.sha256
+    require(whole, f"other pixels than were written ({info.id})")
+    pixels = np.frombuffer(image, np.dtype(info.dtype).newbyteorder("<")).reshape(info.shape).astype(info.dtype)
+    bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=info.shape[0] * info.shape[1])
+    return ContextEntry(info, pixels, bits.reshape(info.shape).astype(bool))

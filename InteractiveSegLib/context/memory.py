@@ -1,0 +1,77 @@
+"""A context set in memory; the store's sets behave the same."""
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..types import InteractiveSegError
+from .entry import DTYPES, ContextEntry, EntryInfo, Provenance, digest_of, to_bytes
+
+
+class ContextSet:
+    """Examples of one task, in the order in which they were accepted."""
+
+    def __init__(self) -> None:
+        self.salt = secrets.token_bytes(16)
+        self.kept: dict[str, ContextEntry] = {}
+
+    def digest(self, text: str) -> str:
+        """A hash for a case's name or path. It is keyed with this set's secret, so that guessing names does not help."""
+        return hashlib.sha256(self.salt + text.encode("utf8")).hexdigest()[:32]
+
+    def add(self, image: np.ndarray, mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0),
+            affine: np.ndarray | None = None, provenance: Provenance | None = None) -> EntryInfo:
+        """Keep a slice and its mask. image: (rows, columns) numeric; mask: the same shape, bool or probabilities (cut at 0.5).
+
+        spacing: (row, column) in mm. affine: 4x4 of the volume, (i, j, k, 1) -> RAS mm.
+        """
+        image, mask = np.asarray(image), np.asarray(mask)
+        if image.ndim != 2 or image.shape != mask.shape or image.dtype.name not in DTYPES:
+            raise InteractiveSegError(f"Got an image {image.shape} of {image.dtype} and a mask {mask.shape} for the context, "
+                                      "expected one slice and its mask of equal shape: give (rows, columns) of one of "
+                                      f"{', '.join(DTYPES)}.")
+        mask = mask > 0.5
+        rows = None if affine is None else tuple(float(n) for n in np.asarray(affine).ravel())
+        info = EntryInfo(secrets.token_hex(16), image.shape, image.dtype.name, tuple(float(n) for n in spacing), rows,
+                         provenance or Provenance(), digest_of(*to_bytes(image, mask)))
+        self.put([ContextEntry(info, image.copy(), mask)])
+        return info
+
+    def enabled(self) -> list[ContextEntry]:
+        """The entries that a prediction uses."""
+        return [self.read(info.id) for info in self.infos() if info.enabled]
+
+    def __len__(self) -> int:
+        return len(self.infos())
+
+    def put(self, entries: Sequence[ContextEntry]) -> None:
+        """Add whole entries, all of them or none."""
+        self.kept.update((entry.info.id, entry) for entry in entries)
+
+    def infos(self) -> tuple[EntryInfo, ...]:
+        """Every entry but for the pixels."""
+        return tuple(entry.info for entry in self.kept.values())
+
+    def read(self, entry_id: str) -> ContextEntry:
+        """One entry with its pixels."""
+        if entry_id not in self.kept:
+            raise unknown(entry_id)
+        return self.kept[entry_id]
+
+    def set_enabled(self, entry_id: str, enabled: bool) -> None:
+        """Let predictions use an entry, or not."""
+        entry = self.read(entry_id)
+        self.kept[entry_id] = replace(entry, info=replace(entry.info, enabled=enabled))
+
+    def remove(self, entry_id: str) -> None:
+        """Forget an entry."""
+        self.read(entry_id)
+        del self.kept[entry_id]
+
+
+def unknown(entry_id: str) -> InteractiveSegError:
+    return InteractiveSegError(f"The context holds no entry {entry_id!r}: list the entries and choose one of them.")
