@@ -11,7 +11,7 @@ from golden import DATA, drawn, published_state
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models.limnet import ritm, xmem
 from InteractiveSegLib.models.limnet.memory import Memory, MemoryConfig
-from InteractiveSegLib.models.limnet.propagation import Tracker, encode, propagate
+from InteractiveSegLib.models.limnet.propagation import EncodedSlices, Tracker, encode, propagate
 from InteractiveSegLib.models.limnet.ritm import RITM, RITM_H18S, RITM_H32, RITMConfig, click_maps
 from InteractiveSegLib.models.limnet.xmem import XMem, XMemConfig
 from InteractiveSegLib.weights import load_strictly
@@ -153,7 +153,7 @@ def test_two_objects_on_slices_that_need_padding_give_the_published_numbers(publ
 def test_going_down_from_a_middle_slice_gives_the_published_numbers(published_xmem):
     recorded, images = np.load(DATA / "xmem_from6_backward.npz"), recorded_clip()
     given, config = {6: torch.from_numpy(recorded["mask"])}, MemoryConfig(every=3, **RECORDED)
-    found = dict(propagate(published_xmem, lambda index: encode(published_xmem, images[index]), given, 0, 7, config))
+    found = dict(propagate(published_xmem, lambda index: encode(published_xmem, images[index]), given, range(7), config))
     close(torch.stack([found[3], found[0]])[..., ::2, ::2], recorded["prob"])
     assert torch.equal(found[6], given[6])
 
@@ -212,10 +212,10 @@ def test_a_memory_that_cannot_work_is_refused(odd):
         MemoryConfig(**odd)
 
 
-def carried(network, given, start, stop, count=6):
+def carried(network, given, start, stop):
     torch.manual_seed(1)
-    images = torch.rand(count, 1, 40, 36)
-    return list(propagate(network, lambda index: encode(network, images[index]), given, start, stop))
+    images = torch.rand(6, 1, 40, 36)
+    return list(propagate(network, lambda index: encode(network, images[index]), given, range(start, stop), patience=99))
 
 
 def a_mask(top=8):
@@ -248,18 +248,39 @@ def test_a_stack_of_one_slice_is_its_mask(small_xmem):
     assert torch.equal(found, a_mask())
 
 
-def test_only_the_asked_slices_are_encoded_and_only_when_they_are_due(small_xmem):
+def empty_from_now_on(network):
+    """A network that sees no object on any slice."""
+    network.decoder.pred.bias.data.fill_(-50)
+    return network
+
+
+def test_a_run_ends_where_the_object_ends_but_not_before_the_next_mask(small_xmem):
+    given = {1: a_mask()[:, :32, :32], 9: a_mask()[:, :32, :32]}
+    slices = EncodedSlices(empty_from_now_on(small_xmem), lambda index: torch.rand(1, 32, 32), limit=0)
+    found = [index for index, _ in propagate(small_xmem, slices, given, range(100), patience=2)]
+    assert found == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 8, 7, 6, 5, 4, 3, 2, 0]
+
+
+def test_only_the_slices_that_are_due_are_encoded_and_none_of_them_twice(small_xmem):
     asked = []
 
-    def encode_slice(index):
+    def image_of(index):
         asked.append(index)
-        return encode(small_xmem, torch.rand(1, 32, 32))
+        return torch.rand(1, 32, 32)
 
-    run = propagate(small_xmem, encode_slice, {4: a_mask()[:, :32, :32]}, 2, 100)
-    next(run)
-    next(run)
-    run.close()
+    slices = EncodedSlices(small_xmem, image_of, limit=10**7)
+    for _ in range(2):
+        run = propagate(small_xmem, slices, {4: a_mask()[:, :32, :32]}, range(2, 100))
+        assert [next(run)[0], next(run)[0]] == [4, 5]
     assert asked == [4, 5]
+
+
+def test_no_more_encoded_slices_are_kept_than_the_limit_allows(small_xmem):
+    one = encode(small_xmem, torch.rand(1, 32, 32)).nbytes
+    slices = EncodedSlices(small_xmem, lambda index: torch.rand(1, 32, 32), limit=2 * one)
+    for index in (0, 1, 2, 3):
+        slices(index)
+    assert sorted(slices.kept) == [0, 1]
 
 
 @pytest.mark.parametrize("given", [{}, {0: a_mask()}, {4: a_mask()}, {1: a_mask(), 3: a_mask().expand(2, -1, -1)}],

@@ -37,6 +37,9 @@ class MemoryConfig:
             raise InteractiveSegError(f"A long-term memory of {self.long_limit} cells cannot take {self.prototypes} prototypes.")
 
 
+PUBLISHED = MemoryConfig()
+
+
 @dataclass
 class Cells:
     """N memory cells, the last axis of every tensor. An object is a row of `value`."""
@@ -72,13 +75,15 @@ def fresh(key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, v
 
 
 def similarity(key: torch.Tensor, shrinkage: torch.Tensor, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
-    """Anisotropic L2 (XMem, eq. 2), at most 0: (..., N, Q).
+    """Anisotropic L2 (XMem, eq. 2), at most 0: (Q, N).
 
-    key (..., C, N) and shrinkage (..., 1, N) of the memory; query and selection (..., C, Q).
+    key (C, N) and shrinkage (1, N) of the memory; query and selection (C, Q). The square is expanded, so that one product
+    of matrices is all: -s sum(e (k - q)^2) = s (-e k^2 + 2 e q k - e q^2).
     """
-    cells = key.transpose(-1, -2)  # (..., N, C)
-    distance = cells**2 @ selection - 2 * (cells @ (query * selection)) + (selection * query**2).sum(dim=-2, keepdim=True)
-    return -distance * shrinkage.transpose(-1, -2) / math.sqrt(key.shape[-2])
+    memory = torch.cat([key**2, key, torch.ones_like(shrinkage)]) * (shrinkage / math.sqrt(len(key)))  # (2C + 1, N)
+    asked = selection * query
+    wanted = torch.cat([-selection, 2 * asked, -(asked * query).sum(dim=0, keepdim=True)])  # (2C + 1, Q)
+    return wanted.t() @ memory
 
 
 class Memory:
@@ -101,18 +106,18 @@ class Memory:
         if self.working is None:
             raise InteractiveSegError("The memory is empty: write a slice before reading.")
         cells = self.working if self.long is None else self.long.join(self.working)
-        scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (N, h w)
-        best, index = scores.topk(min(self.config.top_k, len(cells)), dim=0)  # (k, h w); small crops have fewer cells
-        weights = best.softmax(dim=0)
+        scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (h w, N)
+        best, index = scores.topk(min(self.config.top_k, len(cells)), dim=1)  # (h w, k); small crops have fewer cells
+        weights = best.softmax(dim=1)
         self.count(index, weights)
         objects, depth, _ = cells.value.shape
-        table = cells.value.flatten(0, 1).t()  # (N, objects D)
+        table = cells.value.flatten(0, 1).t().contiguous()  # (N, objects D)
         # A weighted sum of k rows for each place, without a matrix of mostly zeros.
-        readout = F.embedding_bag(index.t().contiguous(), table, mode="sum", per_sample_weights=weights.t().contiguous())
+        readout = F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)  # (h w, objects D)
         return readout.t().reshape(objects, depth, *query.shape[1:])
 
     def count(self, index: torch.Tensor, weights: torch.Tensor) -> None:
-        """Record which cells answered. index, weights: (k, h w); long-term cells come first."""
+        """Record which cells answered. index, weights: (h w, k); long-term cells come first."""
         start = 0
         for cells in filter(None, (self.long, self.working)):
             inside = (index >= start) & (index < start + len(cells))
@@ -128,10 +133,9 @@ class Memory:
         chosen = candidates.usage.topk(min(self.config.prototypes, len(candidates))).indices
         prototypes = candidates.take(chosen)
         scores = similarity(candidates.key, candidates.shrinkage, prototypes.key, prototypes.selection)
-        weights = scores.softmax(dim=0)  # (candidates, prototypes): a prototype's value is that of all that are like it
-        prototypes = fresh(
-            prototypes.key, candidates.shrinkage @ weights, prototypes.selection, candidates.value @ weights
-        )
+        weights = scores.softmax(dim=1).t()  # (candidates, prototypes): a prototype's value is that of all that are like it
+        shrinkage, value = candidates.shrinkage @ weights, candidates.value @ weights
+        prototypes = fresh(prototypes.key, shrinkage, prototypes.selection, value)
         self.forget(self.config.long_limit - self.config.prototypes)
         self.long = prototypes if self.long is None else self.long.join(prototypes)
 

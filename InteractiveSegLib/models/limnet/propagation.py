@@ -4,13 +4,13 @@ It knows tensors and slice numbers; where slices come from, and what becomes of 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch.nn import functional as F
 
 from ...types import InteractiveSegError
-from .memory import Memory, MemoryConfig
+from .memory import PUBLISHED, Memory, MemoryConfig
 from .xmem import STRIDE, Features, XMem, aggregate
 
 Encode = Callable[[int], Features]
@@ -33,6 +33,29 @@ def encode(network: XMem, image: torch.Tensor) -> Features:
     """A slice (1 or 3, H, W) in [0, 1], normalised, padded and encoded. Keep it: it serves every later round."""
     frame = network.normalise(image[None])
     return network.encode_key(F.pad(frame, padding(*image.shape[-2:])))
+
+
+class EncodedSlices:
+    """index -> Features of a stack. Encoded when first asked for and kept, so that a second round only reads and decodes.
+
+    Once `limit` bytes are kept, further slices are encoded each time: dropping old ones for them would not help, because a
+    run visits the slices in order and would drop each one before its turn comes again.
+    """
+
+    def __init__(self, network: XMem, image_of: Callable[[int], torch.Tensor], limit: int) -> None:
+        """image_of: index -> (1 or 3, H, W) in [0, 1]."""
+        self.network, self.image_of, self.limit = network, image_of, limit
+        self.kept: dict[int, Features] = {}
+        self.nbytes = 0
+
+    def __call__(self, index: int) -> Features:
+        if index in self.kept:
+            return self.kept[index]
+        features = encode(self.network, self.image_of(index))
+        if self.nbytes + features.nbytes <= self.limit:
+            self.kept[index] = features
+            self.nbytes += features.nbytes
+        return features
 
 
 class Tracker:
@@ -88,44 +111,56 @@ class Tracker:
 
 
 def sweep(
-    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: Iterable[int]
+    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: range, patience: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """(index, probabilities (objects, H, W)) along `indices`, of which the first has a mask; every mask met is taken in."""
-    indices = list(indices)
+    """(index, probabilities (objects, H, W)) along `indices`, of which the first has a mask; every mask met is taken in.
+
+    Ends early after `patience` slices in a row that show nothing, if no mask is ahead.
+    """
+    ahead = set(indices) & set(masks)
+    nothing = 0
     for index in indices:
-        yield index, tracker.step(encode_slice(index), masks.get(index), last=index == indices[-1])
+        found = tracker.step(encode_slice(index), masks.get(index), last=index == indices[-1])
+        yield index, found
+        ahead.discard(index)
+        nothing = 0 if (found > 0.5).any() else nothing + 1
+        if nothing >= patience and not ahead:
+            return
 
 
 def propagate(
     network: XMem,
     encode_slice: Encode,
     masks: Mapping[int, torch.Tensor],
-    start: int,
-    stop: int,
-    config: MemoryConfig | None = None,
+    extent: range,
+    config: MemoryConfig = PUBLISHED,
+    patience: int = 3,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Masks of some slices carried through start..stop-1: (index, probabilities (objects, H, W)), a slice at a time.
+    """Masks of some slices carried through `extent`: (index, probabilities (objects, H, W)), a slice at a time.
 
     Up from the lowest slice with a mask, then down from the highest with a fresh memory. A slice between two with masks is
     yielded twice; the second time both runs are fused, each weighted by how near its mask is. The slices with masks come
-    as they were given. The caller may stop at any slice.
+    as they were given. Beyond the outermost masks a run ends after `patience` slices in a row that show nothing; slices
+    that are never yielded hold nothing. The caller may stop at any slice.
 
-    encode_slice: index -> Features, see `encode`. masks: index -> (objects, H, W) in [0, 1], all of one size.
+    encode_slice: index -> Features, see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size.
+    extent: consecutive indices, rising.
     """
     given = sorted(masks)
-    if not given or given[0] < start or given[-1] >= stop:
-        raise InteractiveSegError(f"A propagation through slices {start} to {stop - 1} needs masks there, not on {given}.")
-    config = config or MemoryConfig()
+    if not given or given[0] not in extent or given[-1] not in extent:
+        reach = f"slices {extent.start} to {extent.stop - 1}"
+        raise InteractiveSegError(f"A propagation through {reach} needs masks on some of them and nowhere else, not on {given}.")
     size = tuple(masks[given[0]].shape[-2:])
+    upward, downward = range(given[0], extent.stop), range(given[-1], extent.start - 1, -1)
     rising: dict[int, torch.Tensor] = {}
-    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, range(given[0], stop)):
+    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, upward, patience):
         if index < given[-1]:
             rising[index] = found
         yield index, masks[index].to(found) if index in masks else found
-    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, range(given[-1], start - 1, -1)):
+    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, downward, patience):
         if index in masks:
             continue
-        if index in rising:
+        if index > given[0]:
             below = max(i for i in given if i < index)
             above = min(i for i in given if i > index)
             share = (above - index) / (above - below)

@@ -5,7 +5,7 @@ all tensors are the published ones. Every object is a row of its own: (B, object
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -51,6 +51,11 @@ class Features:
     f16: torch.Tensor  # (B, C, h, w)
     f8: torch.Tensor  # (B, C / 2, 2h, 2w)
     f4: torch.Tensor  # (B, C / 4, 4h, 4w)
+
+    @property
+    def nbytes(self) -> int:
+        """What it costs to keep, bytes."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
 
 
 class KeyEncoder(nn.Module):
