@@ -87,6 +87,7 @@ class ContextStore:
     def prepare(self, db: sqlite3.Connection) -> None:
         """Make the tables in a new file; refuse another program's file and a newer version's."""
         db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
         if self.blank(db):
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")

@@ -104,6 +104,19 @@ def test_studies_and_tasks_are_kept_apart_and_last(tmp_path):
     assert again.sets()[0][0] == again.digest("one") != ContextStore(tmp_path / "b.sqlite").digest("one")
 
 
+def test_nothing_of_a_removed_entry_stays_on_disk(tmp_path):
+    store = ContextStore(tmp_path / "a.sqlite")
+    context = store.open("study", "liver")
+    entry = context.add(np.random.default_rng(0).integers(0, 2**32, (64, 64), "uint32"), np.ones((64, 64))).id
+    added(context, 2)
+    with store.transaction() as db:
+        [(image,)] = db.execute("SELECT image FROM pixels WHERE LENGTH(image) > 16000")
+    parts = [image[at:at + 100] for at in range(0, len(image), 1000)]
+    assert sum(part in store.path.read_bytes() for part in parts) > 10
+    context.remove(entry)
+    assert not any(part in file.read_bytes() for part in parts for file in tmp_path.iterdir())
+
+
 def test_many_threads_can_use_one_set(tmp_path):
     context = ContextStore(tmp_path / "a.sqlite").open("study", "liver")
     threads = [threading.Thread(target=added, args=(context, 5, 5 * n)) for n in range(4)]
