@@ -121,7 +121,8 @@ def run(network, images, masks, config, ends=False):
     tracker, found, cells = Tracker(network, config, images.shape[2:]), [], []
     for index, image in enumerate(images):
         found.append(tracker.step(encode(network, image), masks.get(index), last=ends and index == len(images) - 1))
-        cells.append((len(tracker.memory.working), len(tracker.memory.long or ())))
+        memory = tracker.memory
+        cells.append((len(memory.prompted) + len(memory.working or ()), len(memory.long or ())))
     return torch.stack(found), cells, tracker
 
 
@@ -168,7 +169,7 @@ def test_a_crop_smaller_than_the_number_of_answers_is_read():
     torch.manual_seed(0)
     memory = Memory(MemoryConfig(top_k=30))
     key, shrinkage, selection, value = a_slice(1, 2)
-    memory.write(key, shrinkage, selection, value)
+    memory.write(key, shrinkage, selection, value, prompted=True)
     readout = memory.read(key, selection)
     assert readout.shape == value.shape
     assert (readout >= value.amin(dim=(2, 3), keepdim=True)).all()
@@ -180,7 +181,7 @@ def test_a_place_that_was_seen_before_gets_what_was_remembered_there():
     memory = Memory(MemoryConfig())
     _, shrinkage, _, value = a_slice(6, 8, objects=2)
     key = 50 * torch.randn(4, 6, 8)
-    memory.write(key, shrinkage, torch.ones_like(key), value)
+    memory.write(key, shrinkage, torch.ones_like(key), value, prompted=True)
     close(memory.read(key, torch.ones_like(key)), value)
 
 
@@ -188,22 +189,23 @@ def test_the_memory_stays_within_its_limits_however_long_the_run():
     torch.manual_seed(0)
     config = MemoryConfig(t_min=2, t_max=4, prototypes=10, long_limit=35, top_k=3)
     memory = Memory(config)
+    memory.write(*a_slice(3, 4), prompted=True)
     for _ in range(60):
-        memory.write(*a_slice(3, 4))
+        memory.write(*a_slice(3, 4), prompted=False)
         memory.read(torch.randn(4, 3, 4), torch.rand(4, 3, 4))
-        assert len(memory.working) < config.t_max * 12
+        assert len(memory.prompted) + len(memory.working) < config.t_max * 12
         assert memory.long is None or 0 < len(memory.long) <= config.long_limit
     assert len(memory.long) > config.prototypes
 
 
-def test_the_first_slice_is_never_compressed():
+def test_prompted_slices_are_never_compressed():
     torch.manual_seed(0)
     memory = Memory(MemoryConfig(t_min=2, t_max=3, prototypes=4, long_limit=20))
-    first = a_slice(3, 4)
-    memory.write(*first)
-    for _ in range(7):
-        memory.write(*a_slice(3, 4))
-    assert torch.equal(memory.working.key[:, :12], first[0].flatten(1))
+    slices = [a_slice(3, 4) for _ in range(12)]
+    for number, remembered in enumerate(slices):
+        memory.write(*remembered, prompted=number in (0, 6))
+    assert torch.equal(memory.prompted.key, torch.cat([slices[0][0], slices[6][0]], dim=1).flatten(1))
+    assert len(memory.long) > 0
 
 
 @pytest.mark.parametrize("odd", [{"t_min": 5, "t_max": 5}, {"top_k": 0}, {"prototypes": 10, "long_limit": 10}])

@@ -19,8 +19,8 @@ class MemoryConfig:
     """How much is remembered. Published: these values (LIM-Net uses the same).
 
     every: slices from one remembered slice to the next. t_min, t_max: slices in the working memory after and before it is
-    compressed. prototypes: cells that a compression leaves. long_limit: cells in the long-term memory. top_k: cells that
-    answer a query.
+    compressed, one prompted slice among them; further prompted ones come on top. prototypes: cells that a compression
+    leaves. long_limit: cells in the long-term memory. top_k: cells that answer a query.
     """
 
     every: int = 5
@@ -63,9 +63,13 @@ class Cells:
         """The cells at those positions, or where a mask is set."""
         return Cells(*(getattr(self, field.name)[..., index] for field in fields(self)))
 
-    def join(self, other: Cells) -> Cells:
-        """These cells, then the others."""
-        return Cells(*(torch.cat([getattr(c, field.name) for c in (self, other)], dim=-1) for field in fields(self)))
+
+def joined(*groups: Cells | None) -> Cells:
+    """The cells of all groups there are, one group after the other."""
+    present = [group for group in groups if group is not None]
+    if len(present) == 1:
+        return present[0]
+    return Cells(*(torch.cat([getattr(group, field.name) for group in present], dim=-1) for field in fields(Cells)))
 
 
 def fresh(key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor) -> Cells:
@@ -87,25 +91,31 @@ def similarity(key: torch.Tensor, shrinkage: torch.Tensor, query: torch.Tensor, 
 
 
 class Memory:
-    """The working and the long-term memory of one run. Written after some slices, read before the others."""
+    """What one run remembers: prompted slices for good, predicted ones until they are compressed, prototypes until useless."""
 
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config
+        self.prompted: Cells | None = None
         self.working: Cells | None = None
         self.long: Cells | None = None
 
-    def write(self, key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor) -> None:
+    def write(
+        self, key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor, prompted: bool
+    ) -> None:
         """Remember a slice: key and selection (C, h, w), shrinkage (1, h, w), value (objects, D, h, w)."""
         new = fresh(*(x.flatten(-2) for x in (key, shrinkage, selection, value)))
-        self.working = new if self.working is None else self.working.join(new)
-        if len(self.working) >= self.config.t_max * len(new):
+        if prompted:
+            self.prompted = joined(self.prompted, new)
+            return
+        self.working = joined(self.working, new)
+        if len(self.working) >= (self.config.t_max - 1) * len(new):
             self.consolidate(len(new))
 
     def read(self, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
         """What the memory holds for each place of a slice: (objects, D, h, w). query and selection: (C, h, w)."""
-        if self.working is None:
-            raise InteractiveSegError("The memory is empty: write a slice before reading.")
-        cells = self.working if self.long is None else self.long.join(self.working)
+        if self.prompted is None:
+            raise InteractiveSegError("The memory is empty: write a prompted slice before reading.")
+        cells = joined(self.long, self.prompted, self.working)
         scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (h w, N)
         best, index = scores.topk(min(self.config.top_k, len(cells)), dim=1)  # (h w, k); small crops have fewer cells
         weights = best.softmax(dim=1)
@@ -117,19 +127,18 @@ class Memory:
         return readout.t().reshape(objects, depth, *query.shape[1:])
 
     def count(self, index: torch.Tensor, weights: torch.Tensor) -> None:
-        """Record which cells answered. index, weights: (h w, k); long-term cells come first."""
+        """Record which cells answered. index, weights: (h w, k), in the order of `read`."""
         start = 0
-        for cells in filter(None, (self.long, self.working)):
+        for cells in filter(None, (self.long, self.prompted, self.working)):
             inside = (index >= start) & (index < start + len(cells))
             cells.use.index_add_(0, index[inside] - start, weights[inside])
             cells.life += 1
             start += len(cells)
 
     def consolidate(self, size: int) -> None:
-        """Move all but the first and the newest t_min - 1 slices to the long-term memory, as prototypes. size: cells a slice."""
+        """Move all but the newest t_min - 1 predicted slices to the long-term memory, as prototypes. size: cells a slice."""
         end = len(self.working) - (self.config.t_min - 1) * size
-        candidates = self.working.take(slice(size, end))
-        self.working = self.working.take(slice(size)).join(self.working.take(slice(end, None)))
+        candidates, self.working = self.working.take(slice(end)), self.working.take(slice(end, None))
         chosen = candidates.usage.topk(min(self.config.prototypes, len(candidates))).indices
         prototypes = candidates.take(chosen)
         scores = similarity(candidates.key, candidates.shrinkage, prototypes.key, prototypes.selection)
@@ -137,7 +146,7 @@ class Memory:
         shrinkage, value = candidates.shrinkage @ weights, candidates.value @ weights
         prototypes = fresh(prototypes.key, shrinkage, prototypes.selection, value)
         self.forget(self.config.long_limit - self.config.prototypes)
-        self.long = prototypes if self.long is None else self.long.join(prototypes)
+        self.long = joined(self.long, prototypes)
 
     def forget(self, limit: int) -> None:
         """Drop the least used long-term cells until `limit` are left; cells that are equally useless go together."""

@@ -83,7 +83,7 @@ class Tracker:
             logits = self.accept(features, masks)
         objects = logits.softmax(dim=0)[1:]  # without the background: (objects, H, W), padded
         if remember:
-            self.remember(features, objects[None])
+            self.remember(features, objects[None], prompted=masks is not None)
         return crop(objects, *self.size)
 
     def predict(self, features: Features, update: bool) -> torch.Tensor:
@@ -103,10 +103,10 @@ class Tracker:
             raise InteractiveSegError(f"A slice shows {len(masks)} objects, those before {self.hidden.shape[1]}: give them all.")
         return aggregate(F.pad(masks.to(features.key), padding(*self.size)))
 
-    def remember(self, features: Features, objects: torch.Tensor) -> None:
+    def remember(self, features: Features, objects: torch.Tensor, prompted: bool) -> None:
         """Write the slice with its masks (1, objects, H, W) to the memory, and refresh the hidden state by it."""
         value, self.hidden = self.network.encode_value(features, self.hidden, objects)
-        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0])
+        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0], prompted)
         self.since = 0
 
 
