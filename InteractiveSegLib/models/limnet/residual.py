@@ -1,8 +1,20 @@
-"""Residual blocks of ResNet, which HRNet and XMem's encoders are made of. The names are torchvision's."""
+"""Residual blocks of ResNet, which HRNet and XMem's encoders are made of, and the input they expect; torchvision's names."""
 from __future__ import annotations
 
 import torch
 from torch import nn
+
+
+class Normalise(nn.Module):
+    """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W) less ImageNet's mean, over its deviation. Holds no weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image - self.mean) / self.std
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -15,8 +15,7 @@ from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
 from .hrnet import HRNet, resize
 from .ocr import DistributeContext, gather
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, per channel of an image in [0, 1]
+from .residual import Normalise
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ class RITM(nn.Module):
             nn.Conv2d(3, 16, 1), nn.LeakyReLU(0.2), nn.Conv2d(16, config.stem, 3, stride=2, padding=1), ScaleMap()
         )
         self.feature_extractor = HRNetOCR(config)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.normalise = Normalise()
 
     def forward(
         self, image: torch.Tensor, points: torch.Tensor, previous: torch.Tensor
@@ -111,7 +109,7 @@ class RITM(nn.Module):
         """
         clicks = click_maps(points.to(image.dtype), *image.shape[2:], self.config.radius)
         encoded = self.maps_transform(torch.cat([previous, clicks], dim=1))  # (B, stem, H / 2, W / 2)
-        logits, first = self.feature_extractor((image - self.mean) / self.std, encoded)
+        logits, first = self.feature_extractor(self.normalise(image), encoded)
         return resize(logits, like=image), resize(first, like=image)
 
 

@@ -14,10 +14,9 @@ from torch.nn import functional as F
 
 from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
-from .residual import BasicBlock, Bottleneck, chain
+from .residual import BasicBlock, Bottleneck, Normalise, chain
 from .xmem_blocks import Fuser, HiddenReinforcer, HiddenUpdater, Upsampler
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, per channel of an image in [0, 1]
 STRIDE = 16  # pixels per memory cell, in both directions
 
 
@@ -159,15 +158,10 @@ class XMem(nn.Module):
         self.value_encoder = ValueEncoder(config)
         self.key_proj = KeyProjection(16 * config.width, config.key)
         self.decoder = Decoder(config)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W) as the encoders expect it."""
-        return (image - self.mean) / self.std
+        self.normalise = Normalise()
 
     def encode_key(self, frame: torch.Tensor) -> Features:
-        """frame: (B, 3, H, W), normalised; H and W multiples of STRIDE."""
+        """frame: (B, 3, H, W) from `normalise`; H and W multiples of STRIDE."""
         f16, f8, f4 = self.key_encoder(frame)
         return Features(frame, *self.key_proj(f16), f16, f8, f4)
 
