@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -71,8 +72,7 @@ class ContextStore:
         try:
             with closing(sqlite3.connect(str(self.path), timeout=BUSY, isolation_level=None)) as db:
                 db.text_factory = lambda text: text.decode("utf8", "replace")  # what reads an entry tells what is wrong with it
-                self.prepare(db)
-                db.execute("BEGIN IMMEDIATE")
+                self.begin(db)
                 yield db
                 db.execute("COMMIT")  # closing without it rolls back
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter when SQLite quotes harmed bytes in its message
@@ -83,6 +83,20 @@ class ContextStore:
             aside = self.set_aside(file)
             raise InteractiveSegError(f"The context store {self.path} is damaged ({error}): it was set aside{aside}, and the "
                                       "next use starts an empty one.") from error
+
+    def begin(self, db: sqlite3.Connection) -> None:
+        """Start a transaction. SQLite does not wait by itself while another process turns the journal on, so this does."""
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self.prepare(db)
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                db.rollback()
+                time.sleep(0.01)
 
     def prepare(self, db: sqlite3.Connection) -> None:
         """Make the tables in a new file; refuse another program's file and a newer version's."""

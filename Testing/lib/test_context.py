@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_many_threads_can_use_one_set(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(pixels_of(context.enabled())) == sorted((i.tolist(), m.tolist()) for i, m in map(example, range(20)))
+
+
+def test_a_new_store_waits_for_another_process_that_is_making_it(tmp_path):
+    path, held = tmp_path / "a.sqlite", threading.Event()
+
+    def hold():
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        held.set()
+        time.sleep(0.3)
+        db.close()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    added(ContextStore(path).open("study", "liver"), 1)
+    other.join()
+    assert ContextStore(path).sets()[0][1:] == ("liver", 1)
 
 
 WRITER = """
