@@ -17,7 +17,7 @@ from .types import bounding_box
 
 BATCH = 16  # slices per network call
 MARGIN = 1.5  # the second look is this much larger than what it looks at
-CLOSER = 0.6  # a second look is worth it when it covers less than this share of the first one's side
+CLOSER = 0.6  # a second look is worth it when its side is less than this share of the slice's
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,10 @@ def prompted_area(prompts: Sequence[Prompt], shape: tuple[int, int]) -> np.ndarr
 
 
 def closer_canvas(canvas: Canvas, mask: np.ndarray, prompts: Sequence[Prompt]) -> Canvas | None:
-    """A canvas around the mask and the prompts, when that shows them clearly larger; else None."""
+    """A canvas around the mask and the prompts, when that shows them clearly larger; else None.
+
+    Never finer than the slice's own pixels: what a magnified blur shows is guessed, and measured worse.
+    """
     start, stop = bounding_box(mask | prompted_area(prompts, canvas.shape))
     if start == stop:
         return None
@@ -49,7 +52,7 @@ def closer_canvas(canvas: Canvas, mask: np.ndarray, prompts: Sequence[Prompt]) -
     middle = (np.array(start) + stop) / 2
     side = (np.array(stop) - start) * spacing
     whole = (np.array(canvas.shape) * spacing).max()
-    reach = max(side.max() * MARGIN, whole * 0.2)  # mm; never closer than five times
+    reach = max(side.max() * MARGIN, canvas.size * spacing.min())  # mm
     if reach > CLOSER * whole:
         return None
     half = reach / spacing / 2
@@ -63,17 +66,17 @@ class SlicePredictor:
     spacing: (row, column) in mm. window: intensities (low, high) or None for the slice's percentiles.
     """
 
-    def __init__(self, network, spacing: tuple[float, float], window: Window = None, zoom: bool = True) -> None:
-        self.network, self.spacing, self.window, self.zoom = network, spacing, window, zoom
+    def __init__(self, network, spacing: tuple[float, float], window: Window = None) -> None:
+        self.network, self.spacing, self.window = network, spacing, window
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """Logits (rows, columns) float32 of each request; prompts are kept: theirs is the last word on their own pixels."""
         images = [normalise(request.image, self.window) for request in requests]
         canvases: list[Canvas | None] = [Canvas(i.shape, self.spacing, self.network.size) for i in images]
         logits = self.look(requests, images, canvases, [request.previous for request in requests])
-        if self.zoom:
-            closer = [closer_canvas(c, found > 0, r.prompts) for c, found, r in zip(canvases, logits, requests)]
-            logits = self.look(requests, images, closer, logits)
+        closer = [closer_canvas(c, found > 0, r.prompts) for c, found, r in zip(canvases, logits, requests)]
+        second = self.look(requests, images, closer, logits)
+        logits = [(one + two) / 2 for one, two in zip(logits, second)]
         for request, found in zip(requests, logits):
             keep_prompts(found, request.prompts)
         return logits

@@ -42,7 +42,7 @@ class ScribblePromptRecipe:
     weight_decay: float = 1e-4
     warmup_steps: int = 300
     ema_decay: float = 0.9985
-    half_size_until: float = 0.72  # share of a cycle on canvases of half the size: four times as many samples
+    half_size_until: float = 0.9  # share of a cycle on canvases of half the size: four times as many samples
     mask_start_share: float = 0.12  # of samples start from a damaged mask, as after an edit by hand
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 

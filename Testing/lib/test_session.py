@@ -1,7 +1,7 @@
 """What a person notices when prompting: the mask, undo, edits by hand, and what happens with odd images."""
 import numpy as np
 import pytest
-from shapes import overlap
+from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Box, Click, InteractiveSegError, InteractiveSession, Lasso, Scribble
 
@@ -224,3 +224,12 @@ def test_a_session_does_not_keep_the_callers_arrays_alive_or_change_them(a_volum
     assert np.array_equal(image, a_volume[0])
     with pytest.raises(ValueError, match="read-only"):
         session.mask[0] = True
+
+
+def test_a_small_object_in_a_large_slice_is_outlined_at_its_own_resolution():
+    truth = ellipsoid((700, 600), (412, 203), (15, 11))
+    image = np.random.default_rng(2).normal(100, 10, truth.shape) + 90 * truth
+    session = InteractiveSession(image)
+    session.add(Click((412, 203)))
+    session.add(Click((401, 203)))
+    assert overlap(session.mask, truth) > 0.6, "on the canvas of the whole slice it is only 5 pixels wide"
