@@ -6,14 +6,19 @@ import numpy as np
 from .phantom import CENTRE_KJI, NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI, RADII_KJI, ellipsoid
 
 
-def click_fills_the_ellipsoid(stage) -> None:
-    """One click: the mask is in the slice clicked, on the ellipsoid, and nowhere else."""
+def clicks_fill_the_ellipsoid(stage) -> None:
+    """A click and a second one near the rim: the mask is in the slice clicked, on the ellipsoid, and nowhere else."""
+    k, j, i = CENTRE_KJI
+    truth = ellipsoid(CENTRE_KJI, RADII_KJI)[k]
     stage.click(CENTRE_KJI)
     stage.settle()
     mask = stage.mask()
     assert mask[CENTRE_KJI], "the voxel clicked is in the segment"
-    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {CENTRE_KJI[0]}, "only the slice clicked has changed"
-    overlap = dice(mask[CENTRE_KJI[0]], ellipsoid(CENTRE_KJI, RADII_KJI)[CENTRE_KJI[0]])
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {k}, "only the slice clicked has changed"
+    assert (mask[k] & truth).sum() > 0.9 * mask[k].sum(), "what was found is the ellipsoid's"
+    stage.click((k, j - RADII_KJI[1] * 3 // 4, i))
+    stage.settle()
+    overlap = dice(stage.mask()[k], truth)
     assert overlap > 0.8, f"the ellipsoid is found (Dice {overlap:.2f})"
 
 
@@ -65,7 +70,7 @@ def dice(one: np.ndarray, two: np.ndarray) -> float:
 
 
 ALL = (
-    ("InteractiveClick", click_fills_the_ellipsoid),
+    ("InteractiveClick", clicks_fill_the_ellipsoid),
     ("InteractiveClick", control_click_removes),
     ("InteractiveClick", undo_and_redo_are_exact),
     ("InteractiveBox", box_segments_what_it_encloses),

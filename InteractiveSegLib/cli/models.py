@@ -14,6 +14,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     export.add_argument("--bundle", type=Path, required=True, help="the bundle it was trained from, for the card")
     export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
     export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
+    export.add_argument("--notes", default="", help="a sentence for the card, on what its settings do not say")
     return parser
 
 
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "export":
         from ..training.export import export
 
-        print(export(args.run, args.bundle, args.id, args.report))
+        print(export(args.run, args.bundle, args.id, args.report, args.notes))
         return 0
     return show()
 

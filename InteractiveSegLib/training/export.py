@@ -20,10 +20,10 @@ AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 LICENCE = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
 
 
-def export(run: Path, bundle: Path, identifier: str, report: Path | None = None) -> Path:
+def export(run: Path, bundle: Path, identifier: str, report: Path | None = None, notes: str = "") -> Path:
     """Write models/IDENTIFIER.safetensors and .md from a run's checkpoint, and the manifest's entry. Returns the weights' path.
 
-    report: a folder that `interactive-seg evaluate` wrote; its table goes into the card.
+    report: a folder that `interactive-seg evaluate` wrote; its table goes into the card. notes: what the settings do not say.
     """
     try:
         about = json.loads((run / "run.json").read_text(encoding="utf8"))
@@ -37,7 +37,7 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None)
     entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
              "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
     add_to_manifest(entry)
-    path.with_suffix(".md").write_text(card(entry, about, bundle, report), encoding="utf8")
+    path.with_suffix(".md").write_text(card(entry, about, bundle, report, notes), encoding="utf8")
     return path
 
 
@@ -55,7 +55,7 @@ def commit() -> str:
     return asked.stdout.strip() or "unknown"
 
 
-def card(entry: dict, about: dict, bundle: Path, report: Path | None) -> str:
+def card(entry: dict, about: dict, bundle: Path, report: Path | None, notes: str) -> str:
     """The model card in Markdown."""
     recipe = RECIPES[about["family"]](bundle)
     hidden = ("bundle", "name", "pool")
@@ -73,6 +73,7 @@ def card(entry: dict, about: dict, bundle: Path, report: Path | None) -> str:
         "Command: `interactive-seg train " + about["family"] + " --bundle train.bundle --minutes N`.",
         "",
         *(f"- {name.replace('_', ' ')}: {value}" for name, value in settings.items()),
+        *(["", notes] if notes else []),
         "",
         "## Measured",
         "",
