@@ -10,7 +10,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action")
     actions.add_parser("list", help="families with weights, hash, licence, size and device (the default)")
     export = actions.add_parser("export", help="ship a run: half-precision weights, manifest entry, model card")
-    export.add_argument("run", type=Path, help="folder of the run, such as runs/scribbleprompt")
+    export.add_argument("folder", metavar="RUN", type=Path, help="folder of the run, such as runs/scribbleprompt")
     export.add_argument("--bundle", type=Path, required=True, help="the bundle it was trained from, for the card")
     export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
     export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "export":
         from ..training.export import export
 
-        print(export(args.run, args.bundle, args.id, args.report, args.notes))
+        print(export(args.folder, args.bundle, args.id, args.report, args.notes))
         return 0
     return show()
 

@@ -28,6 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads of the network (default: one core less than there are)")
     parser.add_argument("--workers", type=int, default=1, help="processes that make samples (default: 1)")
     parser.add_argument("--simulators", type=int, default=0, help="processes that simulate prompts; worth it beside a GPU")
+    parser.add_argument("--start", type=Path, help="weights that a new run begins from, such as models/FILE.safetensors")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.recipes import RECIPES
     from ..types import InteractiveSegError
 
+    if args.start and args.family == "all":
+        raise InteractiveSegError("--start holds one family's weights: name that family instead of all.")
     if args.family != "all" and args.family not in RECIPES:
         raise InteractiveSegError(f"Got the family {args.family!r}, expected one of {', '.join(RECIPES)} or all.")
     set_threads(args.threads)
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     with ProcessPoolExecutor(args.simulators) if args.simulators else nullcontext() as pool:
         for family in families:
             recipe = RECIPES[family](args.bundle, pool=pool)
-            trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed)
+            trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed, args.start)
             trainer.train(args.minutes and args.minutes / len(families), args.steps, args.workers)
             print(f"{args.runs / family}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
     return 0

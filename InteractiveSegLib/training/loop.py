@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..types import InteractiveSegError
+from ..weights import load_strictly, read_state
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 120
@@ -62,12 +63,18 @@ class Budget:
 class Trainer:
     """One run folder: checkpoint.pt, log.csv, curve.png, run.json."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: str = "cpu", seed: int = 0, start: Path | None = None
+    ) -> None:
+        """start: weights to begin from when the run is new, such as the shipped ones."""
         self.recipe, self.folder, self.seed = recipe, folder, seed
         self.device = torch.device(device)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
-        self.model = recipe.build().to(self.device, memory_format=torch.channels_last)
+        network = recipe.build()
+        if start is not None:
+            load_strictly(network, read_state(start), start)
+        self.model = network.to(self.device, memory_format=torch.channels_last)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True

@@ -12,7 +12,6 @@ from InteractiveSegLib.cli import main
 from InteractiveSegLib.training import export as export_module
 from InteractiveSegLib.training.augment import damaged
 from InteractiveSegLib.training.bundle import read_bundle
-from InteractiveSegLib.training.export import export
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes import ScribblePromptRecipe
 from InteractiveSegLib.training.samples import draw_sample
@@ -113,8 +112,13 @@ def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle,
 
     monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
     monkeypatch.setattr(export_module, "RECIPES", {"scribbleprompt": a_recipe})
-    path = export(run, bundle, "tiny")
+    assert main(["models", "export", str(run), "--bundle", str(bundle), "--id", "tiny", "--notes", "Made by a test."]) == 0
+    path = tmp_path / "tiny.safetensors"
+    assert "Made by a test." in path.with_suffix(".md").read_text()
     assert "| 2d_disks | photo | 8 | 4 | CC0 |" in path.with_suffix(".md").read_text()
+    onward = Trainer(a_recipe(bundle), tmp_path / "onward", start=path)
+    averaged = again.ema.module.state_dict()
+    assert all(torch.allclose(averaged[k], v, atol=1e-3) for k, v in onward.model.state_dict().items())
     session = InteractiveSession(np.zeros((40, 40)), weights=path)
     session.add(Click((20, 20)))
     assert session.mask[20, 20]
