@@ -100,8 +100,12 @@ def markdown_table(summary: Sequence[dict]) -> str:
 
 
 def comparison_table(summary: Sequence[dict], ours: str) -> str:
-    """Per group: our NoC90 beside that of the best peer in the same run, and their ratio; empty without us or peers."""
+    """Per group: our NoC90 beside that of the best peer in the same run, and their ratio; empty without us or peers.
+
+    A sentence after the table counts the tasks.
+    """
     lines = [f"| task | {ours} NoC90 | best peer | its NoC90 | ratio |", "|---|---|---|---|---|"]
+    pairs = []
     for group in dict.fromkeys(entry["group"] for entry in summary):
         found = {entry["method"]: entry for entry in summary if entry["group"] == group}
         peers = [entry for method, entry in found.items() if method != ours]
@@ -111,6 +115,13 @@ def comparison_table(summary: Sequence[dict], ours: str) -> str:
         all_failed = our["failed_90"] == our["images"] and best["failed_90"] == best["images"]
         ratio = "all failed" if all_failed else f"{our['noc_90'] / best['noc_90']:.2f}"
         lines.append(f"| {group} | {our['noc_90']:.1f} | {best['method']} | {best['noc_90']:.1f} | {ratio} |")
+        if group != ALL_TASKS and not group.startswith("hard: "):
+            pairs.append((our["noc_90"], best["noc_90"]))
+    fewer, half, more = (sum(holds) for holds in zip(*((a < b, a <= b / 2, a > b) for a, b in pairs)))
+    lines.append(
+        f"\nFewer prompts than the best peer on {fewer} of {len(pairs)} tasks (at most half as many on {half}), "
+        f"as many on {len(pairs) - fewer - more}, more on {more}."
+    )
     return "\n".join(lines)
 
 
