@@ -143,7 +143,7 @@ def test_rows_are_written_as_they_come_and_the_summary_counts_them(tmp_path):
     found = summary["pack/b", "watershed"]["noc_90"]
     table = report.comparison_table(list(summary.values()), "painter")
     assert f"| pack/b | 3.0 | watershed | {found:.1f} | {3 / found:.2f} |" in table
-    fewer = sum(3 < summary[task, "watershed"]["noc_90"] for task in ("pack/a", "pack/b"))
+    fewer = sum(summary[task, "watershed"]["noc_90"] > 3 for task in ("pack/a", "pack/b"))
     assert f"Fewer prompts than the best peer on {fewer} of 2 tasks" in table
 
 
