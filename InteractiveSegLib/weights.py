@@ -66,7 +66,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE + (SafetensorError,) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to read the file without any check
+            reason = "it is damaged, or holds more than tensors"
+        else:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InteractiveSegError(
             f"{path} cannot be read as weights ({reason}): give a .safetensors, .pt or .pth file that holds tensors only."
         ) from error

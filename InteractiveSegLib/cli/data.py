@@ -17,9 +17,12 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from ..training.bundle import read_folder, write_bundle
 
-    size = write_bundle(read_folder(args.folder), args.output)
+    packs = len(list(args.folder.glob("*.npz")))
+    size = write_bundle(tqdm(read_folder(args.folder), "pack", packs, unit="set"), args.output)
     print(f"{args.output}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         print(f"warning: over the limit of {LIMIT / 1e6:.0f} MB")
