@@ -105,7 +105,8 @@ def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle,
     assert again.step == first.step >= 60
     assert all(torch.equal(a, b) for a, b in zip(first.model.state_dict().values(), again.model.state_dict().values()))
     momenta = [[state["exp_avg"] for state in trainer.optimizer.state.values()] for trainer in (first, again)]
-    assert momenta[0] and all(torch.equal(a, b) for a, b in zip(*momenta))
+    assert len(momenta[0]) == len(momenta[1]) > 0
+    assert all(torch.equal(a, b) for a, b in zip(*momenta))
     again.train(steps=60, workers=0)
     fresh = Trainer(a_recipe(bundle), tmp_path / "fresh").model.state_dict()
     assert not any(torch.equal(fresh[k], v) for k, v in again.ema.module.state_dict().items()), "the average is trained too"
