@@ -36,18 +36,17 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from ..device import choose_device, set_threads
     from ..training.loop import Trainer
-    from ..training.recipes import RECIPES
+    from ..training.recipes import RECIPES, find_recipe
     from ..types import InteractiveSegError
 
     if args.start and args.family == "all":
         raise InteractiveSegError("--start holds one family's weights: name that family instead of all.")
-    if args.family != "all" and args.family not in RECIPES:
-        raise InteractiveSegError(f"Got the family {args.family!r}, expected one of {', '.join(RECIPES)} or all.")
     set_threads(args.threads)
     families = list(RECIPES) if args.family == "all" else [args.family]
+    recipes = {family: find_recipe(family) for family in families}
     with ProcessPoolExecutor(args.simulators) if args.simulators else nullcontext() as pool:
-        for family in families:
-            recipe = RECIPES[family](args.bundle, pool=pool)
+        for family, make in recipes.items():
+            recipe = make(args.bundle, pool=pool)
             trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed, args.start)
             trainer.train(args.minutes and args.minutes / len(families), args.steps, args.workers)
             print(f"{args.runs / family}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ..types import InteractiveSegError
 from ..weights import sha256, weights_folder
 from .bundle import read_bundle
-from .recipes import RECIPES
+from .recipes import find_recipe
 
 AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 LICENCE = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
@@ -57,7 +57,7 @@ def commit() -> str:
 
 def card(entry: dict, about: dict, bundle: Path, report: Path | None, notes: str) -> str:
     """The model card in Markdown."""
-    recipe = RECIPES[about["family"]](bundle)
+    recipe = find_recipe(about["family"])(bundle)
     hidden = ("bundle", "name", "pool")
     settings = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in hidden}
     lines = [

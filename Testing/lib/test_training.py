@@ -13,7 +13,7 @@ from InteractiveSegLib.training import export as export_module
 from InteractiveSegLib.training.augment import damaged
 from InteractiveSegLib.training.bundle import read_bundle
 from InteractiveSegLib.training.loop import Trainer
-from InteractiveSegLib.training.recipes import ScribblePromptRecipe
+from InteractiveSegLib.training.recipes.scribbleprompt import ScribblePromptRecipe
 from InteractiveSegLib.training.samples import draw_sample
 from InteractiveSegLib.training.simulate import correction, opening
 from InteractiveSegLib.training.tasks import Tasks
@@ -116,7 +116,7 @@ def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle,
     assert (run / "curve.png").stat().st_size > 1000
 
     monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
-    monkeypatch.setattr(export_module, "RECIPES", {"scribbleprompt": a_recipe})
+    monkeypatch.setattr(export_module, "find_recipe", {"scribbleprompt": a_recipe}.get)
     assert main(["models", "export", str(run), "--bundle", str(bundle), "--id", "tiny", "--notes", "Made by a test."]) == 0
     path = tmp_path / "tiny.safetensors"
     assert "Made by a test." in path.with_suffix(".md").read_text()

@@ -1,4 +1,4 @@
-"""How each family is trained: one frozen dataclass per family, and the table that `interactive-seg train all` walks."""
+"""How ScribblePrompt-UNet is trained."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ..models import scribbleprompt
-from ..rasterise import mask_to_logits
-from .augment import damaged
-from .bundle import read_bundle
-from .samples import SampleStream
-from .simulate import next_maps
-from .tasks import Tasks
+from ...models import scribbleprompt
+from ...rasterise import mask_to_logits
+from ..augment import damaged
+from ..bundle import read_bundle
+from ..samples import SampleStream
+from ..simulate import next_maps
+from ..tasks import Tasks
 
 LOGIT_LIMIT = 20.0  # the previous prediction enters clipped to +-this
 
@@ -99,6 +99,3 @@ class ScribblePromptRecipe:
     @staticmethod
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return DiceCELoss(sigmoid=True)(logits, truth)
-
-
-RECIPES = {"scribbleprompt": ScribblePromptRecipe}  # in the order in which `train all` gives them time

@@ -1,0 +1,19 @@
+"""How each network is trained: one module per family, and the table that `interactive-seg train all` walks."""
+from __future__ import annotations
+
+import importlib
+
+from ...types import InteractiveSegError
+
+# Name of the run and of its weights -> module of this package and class, in the order in which `train all` gives them time.
+RECIPES = {
+    "scribbleprompt": "scribbleprompt:ScribblePromptRecipe",
+}
+
+
+def find_recipe(name: str) -> type:
+    """The recipe's class, a dataclass whose first field is the bundle; or one sentence that lists the names there are."""
+    if name not in RECIPES:
+        raise InteractiveSegError(f"There is no recipe {name!r}: choose one of {', '.join(RECIPES)}.")
+    module, recipe = RECIPES[name].split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), recipe)
