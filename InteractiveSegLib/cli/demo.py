@@ -59,10 +59,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from ..demo_study import build_study
     from ..device import set_threads
     from ..io import check_output_path, read_image, write_segmentation
     from ..report import Picture, html_page, overlay, write_png
-    from ..study import build_study
 
     if not 0.25 <= args.detail <= 2:
         raise InteractiveSegError(f"Got a detail of {args.detail}, expected 0.25 to 2: 1 is the usual size.")

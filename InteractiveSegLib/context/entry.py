@@ -9,10 +9,10 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 
 import numpy as np
 
+from ..database import now
 from ..types import InteractiveSegError
 
 MAX_SIDE = 8192  # pixels
@@ -20,11 +20,6 @@ DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64
 HEX = re.compile(r"([0-9a-f]{16,64})?")
 WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-
-
-def now() -> str:
-    """UTC to the second, ISO 8601."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def require(condition: bool, got: str) -> None:

@@ -6,9 +6,9 @@ from shapes import affine_of, ellipsoid
 
 from InteractiveSegLib import Box, Click, InteractiveSession
 from InteractiveSegLib.cli import main
+from InteractiveSegLib.demo_study import write_dicom_series, write_volume
 from InteractiveSegLib.io import read_image, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
-from InteractiveSegLib.study import write_dicom_series, write_volume
 
 AFFINE = affine_of((12, -7, 30), (1, 1, 3))
 SHAPE = (14, 60, 72)

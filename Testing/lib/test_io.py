@@ -10,9 +10,9 @@ from shapes import affine_of
 from slicer_reading import segments_in_slicer, to_ras, values_at, volume_in_slicer
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.demo_study import write_dicom_series, write_volume
 from InteractiveSegLib.io import Segment, read_image, read_mask, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
-from InteractiveSegLib.study import write_dicom_series, write_volume
 
 PLACES = {
     "axial as scanned": (affine_of((0, 0, 0), (0.9, 0.9, 3), (-1, -1, 1)), (7, 11, 13)),

@@ -6,9 +6,9 @@ import pydicom
 import pytest
 from scipy import ndimage
 
+from InteractiveSegLib.demo_study import build_study
 from InteractiveSegLib.io import read_image
 from InteractiveSegLib.phantoms import SCENES, Scene, Tissue, make_ultrasound, make_volume
-from InteractiveSegLib.study import build_study
 
 
 @pytest.fixture(scope="module")
