@@ -63,7 +63,7 @@ def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -
         position = prompt.position
         if prompt.position_ras is not None:
             position = ras_to_position(placement.affine, prompt.position_ras, len(shape))
-        return Click(_voxel(position, shape, "click"), prompt.positive)
+        return replace(prompt, position=_voxel(position, shape, "click"), position_ras=None)
     if isinstance(prompt, Box):
         _check_length(prompt.start, shape, "box")
         start = tuple(max(0, int(np.floor(v))) for v in prompt.start)
@@ -71,7 +71,7 @@ def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -
         if any(b <= a for a, b in zip(start, stop)):
             where = f"from {prompt.start} to {prompt.stop}"
             raise InteractiveSegError(f"The box {where} lies outside the image of shape {shape}: draw it inside.")
-        return Box(start, stop)
+        return replace(prompt, start=start, stop=stop)
     if isinstance(prompt, Lasso):
         return replace(prompt, points=tuple(_voxel(p, shape, "lasso", clip=True) for p in prompt.points))
     return _crop(prompt, shape)
@@ -106,7 +106,7 @@ def _crop(scribble: Scribble, shape: tuple[int, ...]) -> Scribble:
     if start == end:
         raise InteractiveSegError("The scribble is empty: draw at least one voxel.")
     part = mask[tuple(slice(a, b) for a, b in zip(start, end))] != 0
-    return Scribble(part, scribble.positive, tuple(o + s for o, s in zip(origin, start)))
+    return replace(scribble, mask=part, origin=tuple(o + s for o, s in zip(origin, start)))
 
 
 def in_slices(prompt: Prompt, shape: tuple[int, ...], axis: int) -> dict[int, Prompt]:

@@ -1,4 +1,7 @@
-"""What a person tells the network: clicks, boxes, scribbles, lassos. Immutable; they know nothing of models or sessions."""
+"""What a person tells the network: clicks, boxes, scribbles, lassos. Immutable; they know nothing of models or sessions.
+
+Each has a `label`: the name of the target it speaks of, None where there is only one, or "background".
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ class Click:
     position: tuple[float, ...] | None = None
     positive: bool = True
     position_ras: tuple[float, float, float] | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if (self.position is None) == (self.position_ras is None):
@@ -35,6 +39,7 @@ class Box:
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.start) != len(self.stop) or any(b <= a for a, b in zip(self.start, self.stop)):
@@ -54,6 +59,7 @@ class Scribble:
     mask: np.ndarray
     positive: bool = True
     origin: tuple[int, ...] | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Lasso:
 
     points: tuple[tuple[float, ...], ...]
     positive: bool = True
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.points) < 3:

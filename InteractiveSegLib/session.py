@@ -4,6 +4,7 @@ It knows models, prompts and geometry. It knows nothing of files, windows or Sli
 """
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ import numpy as np
 from .geometry import Window, resolve_axis
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
+from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
-from .types import InteractiveSegError, MaskUpdate, bounding_box
+from .targets import addressed, check_targets, find_label, merged
+from .types import InteractiveSegError, LabelUpdate, bounding_box
 
 SliceKey = tuple[int, int]  # (array axis, index along it)
+StateKey = tuple[int, int, int]  # (array axis, index along it, label)
 
 
 @dataclass(frozen=True, eq=False)
 class SliceState:
-    """The prompts of one slice in its (row, column), and the logits (rows, columns) that answered them."""
+    """The prompts to one target in one slice, in its (row, column), and the logits (rows, columns) that answered them."""
 
     prompts: tuple[Prompt, ...] = ()
     logits: np.ndarray | None = None
@@ -30,29 +34,35 @@ class SliceState:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Everything but the mask that undo must bring back. Replaced whole, never changed."""
+    """Everything but the labels that undo must bring back. Replaced whole, never changed.
+
+    start: of a volumetric family, the label map from which `since` counts the prompts: the automatic result or an edit.
+    """
 
     prompts: tuple[Prompt, ...] = ()
-    slices: dict[SliceKey, SliceState] = field(default_factory=dict)
+    slices: dict[StateKey, SliceState] = field(default_factory=dict)
+    start: np.ndarray | None = None
+    since: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Action:
-    """One undoable step: the memory on both sides of it and the mask's box [start, stop) on both sides."""
+    """One undoable step: the memory on both sides of it and what it changed."""
 
     before: Memory
     after: Memory
-    old: MaskUpdate
-    new: MaskUpdate
+    update: LabelUpdate
 
 
 class InteractiveSession:
-    """Segment one object in an image by prompts.
+    """Segment one object, or several that exclude each other, in an image by prompts.
 
     image: (row, column) or (k, j, i), any real numbers. spacing: mm in array order. affine: 4x4, (i, j, k, 1) -> RAS mm.
     model: a family's name. weights: a file instead of the shipped ones. device: "auto", "cpu", "cuda", "mps".
     window: intensities (low, high) that the network should see, as the reader's display would show them; by default each
     slice's 0.5 and 99.5 percentiles. axis: along which slices are taken in a volume, see `set_slice`.
+    targets: names of the objects, one by default. mode: how the family is used, where it has several ways.
+    context: accepted examples (a ContextSet) of a family that learns from them; `accept` adds to it.
 
     Raises InteractiveSegError with one sentence for anything that the caller can mend.
     """
@@ -67,17 +77,24 @@ class InteractiveSession:
         weights: str | Path | None = None,
         window: Window = None,
         axis: int | str = 0,
+        targets: Sequence[str] | None = None,
+        mode: str | None = None,
+        context: Any = None,
     ) -> None:
         self.family = find_family(model)
         self.image = check_image(image)
         self.placement = Placement.of(self.image.ndim, spacing, affine)
         if window is not None and not window[1] > window[0]:
             raise InteractiveSegError(f"The window {tuple(window)} is empty: give (low, high) with low below high.")
+        self.targets = check_targets(targets or self.family.targets or ("object",), self.family.targets, self.family.title)
+        self.mode = self.family.check_mode(mode)
+        self.context = self.family.check_context(context, self.targets)
         self.window, self.device, self.weights = window, device, Path(weights) if weights is not None else None
         self.shape = self.image.shape
         self.axis, self.index = 0, 0
-        self._predictors: dict[int, Any] = {}
-        self._mask = np.zeros(self.shape, bool)
+        self._predictors: dict[int | None, Any] = {}
+        self._accepted: dict[StateKey, str] = {}
+        self._labels = np.zeros(self.shape, np.uint8)
         self._memory = Memory()
         self._done: list[Action] = []
         self._undone: list[Action] = []
@@ -86,19 +103,35 @@ class InteractiveSession:
     # what is there
 
     @property
-    def mask(self) -> np.ndarray:
-        """The mask now: bool, the image's shape. A view that cannot be written to; see set_mask."""
-        view = self._mask.view()
+    def labels(self) -> np.ndarray:
+        """uint8, the image's shape: 0 outside of every target, n inside targets[n - 1]. Cannot be written to; see set_labels."""
+        view = self._labels.view()
         view.flags.writeable = False
         return view
 
     @property
+    def mask(self) -> np.ndarray:
+        """Bool, the image's shape: what lies in any target. Cannot be written to; see set_mask."""
+        mask = self._labels.view(bool) if len(self.targets) == 1 else self._labels != 0
+        mask.flags.writeable = False
+        return mask
+
+    def mask_of(self, target: str) -> np.ndarray:
+        """Bool, the image's shape: one target."""
+        return self._labels == self._label_of(target)
+
+    @property
     def probability(self) -> np.ndarray:
+        """float32, the image's shape: the network's probability of the first target on predicted slices, elsewhere 0 and 1."""
+        return self.probability_of(self.targets[0])
+
+    def probability_of(self, target: str) -> np.ndarray:
         """float32, the image's shape: the network's probability on predicted slices, elsewhere the mask as 0 and 1."""
-        probability = self._mask.astype(np.float32)
-        for key, state in self._memory.slices.items():
-            if self._is_current(key, state):
-                self._slice(probability, key)[...] = 1 / (1 + np.exp(-np.clip(state.logits, -30, 30)))
+        label = self._label_of(target)
+        probability = (self._labels == label).astype(np.float32)
+        for (axis, index, of), state in self._memory.slices.items():
+            if of == label and self._is_current((axis, index, of), state):
+                self._slice(probability, (axis, index))[...] = 1 / (1 + np.exp(-np.clip(state.logits, -30, 30)))
         return probability
 
     @property
@@ -126,122 +159,202 @@ class InteractiveSession:
             raise InteractiveSegError(f"Got slice {index}, but axis {axis} has slices 0 to {count - 1}: choose one of them.")
         self.axis, self.index = axis, int(index)
 
-    def add(self, prompt: Prompt) -> MaskUpdate:
+    def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt; every slice of the working axis that it touches is predicted again. Returns what changed."""
         name = type(prompt).__name__
         if name not in self.family.prompts:
             known = ", ".join(self.family.prompts)
             raise InteractiveSegError(f"{self.family.title} does not understand a {name}: give one of {known}.")
+        label = find_label(prompt, self.targets)
         prompt = voxel_prompt(prompt, self.shape, self.placement)
+        prompts = (*self.prompts, prompt)
+        if self.family.volumetric:
+            return self._refine(replace(self._memory, prompts=prompts, since=(*self._memory.since, prompt)))
+        slices, asked = dict(self._memory.slices), []
         touched = in_slices(prompt, self.shape, self.axis)
-        slices = dict(self._memory.slices)
         for index, local in touched.items():
-            state = slices.get((self.axis, index), SliceState())
-            slices[self.axis, index] = replace(state, prompts=(*state.prompts, local))
-        update = self._predict(replace(self._memory, slices=slices, prompts=(*self.prompts, prompt)), list(touched))
+            heard = addressed(local, label, self._slice(self._labels, (self.axis, index)))
+            for of, words in heard.items():
+                key = (self.axis, index, of)
+                state = slices.get(key, SliceState())
+                slices[key] = replace(state, prompts=(*state.prompts, words))
+                asked.append(key)
+        update = self._predict(replace(self._memory, slices=slices, prompts=prompts), asked)
         self.index = min(touched, key=lambda index: abs(index - self.index))
         return update
 
-    def predict(self) -> MaskUpdate:
-        """What the model says of the current slice, before any prompt if it can."""
-        state = self._memory.slices.get((self.axis, self.index), SliceState())
-        if not state.prompts and not self.family.automatic:
-            raise InteractiveSegError(f"{self.family.title} needs a prompt before it can answer: click inside the object.")
-        return self._predict(replace(self._memory, slices={**self._memory.slices, (self.axis, self.index): state}), [self.index])
+    def predict(self, slices: Iterable[int] | None = None) -> LabelUpdate:
+        """What the model says before any prompt, or once more: of the current slice, or of these along the working axis.
 
-    def set_mask(self, mask: np.ndarray) -> MaskUpdate:
-        """Replace the mask, as after an edit by hand; prompts stay, and the next prediction starts from it."""
+        A family that knows its targets by name answers for all slices by default, a volumetric one always for the volume.
+        """
+        if self.family.volumetric:
+            start = self._predictor().automatic(self.image)
+            return self._replace(replace(self._memory, start=start, since=()), start)
+        chosen = list(slices) if slices is not None else [self.index]
+        if slices is None and self.family.sweeps and self.image.ndim == 3:
+            chosen = list(range(self.shape[self.axis]))
+        keys = [(self.axis, index, label) for index in chosen for label in range(1, len(self.targets) + 1)]
+        states = {key: self._memory.slices.get(key, SliceState()) for key in keys}
+        if not self.family.automatic and not all(state.prompts for state in states.values()):
+            raise InteractiveSegError(f"{self.family.title} needs a prompt before it can answer: click inside the object.")
+        return self._predict(replace(self._memory, slices={**self._memory.slices, **states}), keys)
+
+    def set_mask(self, mask: np.ndarray, target: str | None = None) -> LabelUpdate:
+        """Replace a target's mask, as after an edit by hand; prompts stay, and the next prediction starts from it.
+
+        target: its name, to be left out where there is only one. What it loses becomes background, what it wins is its own.
+        """
         mask = np.asarray(mask)
         if mask.shape != self.shape:
             raise InteractiveSegError(f"Got a mask of shape {mask.shape}, expected the image's {self.shape}: resample it first.")
-        mask = mask != 0
-        start, stop = bounding_box(mask != self._mask)
-        box = tuple(slice(a, b) for a, b in zip(start, stop))
-        return self._commit(self._memory, MaskUpdate(start, stop, mask[box].copy()))
+        if target is None and len(self.targets) > 1:
+            raise InteractiveSegError(f"Got a mask without target=: say which of {', '.join(self.targets)} it is.")
+        label = self._label_of(target or self.targets[0])
+        return self.set_labels(np.where(mask != 0, np.uint8(label), np.where(self._labels == label, np.uint8(0), self._labels)))
 
-    def reset(self) -> MaskUpdate:
-        """Forget all prompts and clear the mask. Can be undone."""
-        start, stop = bounding_box(self._mask)
-        return self._commit(Memory(), MaskUpdate(start, stop, np.zeros([b - a for a, b in zip(start, stop)], bool)))
+    def set_labels(self, labels: np.ndarray) -> LabelUpdate:
+        """Replace the label map: whole numbers of the image's shape, 0 for background, n for targets[n - 1]."""
+        labels = np.asarray(labels)
+        if labels.shape != self.shape:
+            raise InteractiveSegError(f"Got labels of shape {labels.shape}, expected the image's {self.shape}: resample them.")
+        if labels.min() < 0 or labels.max() > len(self.targets):
+            raise InteractiveSegError(
+                f"Got labels from {labels.min()} to {labels.max()}, expected 0 to {len(self.targets)}: name more targets."
+            )
+        labels = labels.astype(np.uint8)
+        start = labels.copy() if self.family.volumetric else None
+        return self._replace(replace(self._memory, start=start, since=()), labels)
 
-    def undo(self) -> MaskUpdate:
+    def reset(self) -> LabelUpdate:
+        """Forget all prompts and clear the labels. Can be undone."""
+        return self._replace(Memory(), np.zeros(self.shape, np.uint8))
+
+    def undo(self) -> LabelUpdate:
         """Back to before the last action, exactly. Does nothing when there is none."""
-        return self._travel(self._done, self._undone, lambda action: (action.before, action.old))
+        return self._travel(self._done, self._undone, backwards=True)
 
-    def redo(self) -> MaskUpdate:
+    def redo(self) -> LabelUpdate:
         """The last undone action again, exactly."""
-        return self._travel(self._undone, self._done, lambda action: (action.after, action.new))
+        return self._travel(self._undone, self._done, backwards=False)
+
+    def accept(self, case: str = "") -> tuple[str, ...]:
+        """Add every slice that was prompted or predicted and holds the object to the context; their ids there.
+
+        case: what the user calls the case; only a keyed hash of it is kept. Accepting again replaces what was accepted before.
+        """
+        from .acceptance import accepted_entries
+
+        if self.context is None:
+            raise InteractiveSegError("This session has no context to add to: make it with context=ContextSet().")
+        entries = accepted_entries(self, self._memory.slices, case)
+        if not entries:
+            raise InteractiveSegError("No slice with a mask was predicted yet: segment at least one before accepting.")
+        for key, entry in entries.items():
+            if key in self._accepted:
+                self.context.remove(self._accepted[key])
+            self._accepted[key] = self.context.add(**entry).id
+        return tuple(self._accepted[key] for key in entries)
 
     def warm_up(self) -> None:
         """Load the network now and run it once, so that the first prompt is as quick as the next."""
-        from .predictor import Request
-
-        image = self._slice(self.image, (self.axis, self.index))
-        self._predictor().predict([Request(image, (), None)])
+        self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index)))
 
     # how it is done
 
-    def _predict(self, memory: Memory, indices: list[int]) -> MaskUpdate:
-        from .predictor import Request
+    def _predict(self, memory: Memory, keys: list[StateKey]) -> LabelUpdate:
+        """Predict these slices and targets, and commit."""
+        from .predictors.slices import Request
 
-        keys = [(self.axis, index) for index in indices]
-        states = [memory.slices[key] for key in keys]
-        requests = [Request(self._slice(self.image, key), s.prompts, self._previous(key, s)) for key, s in zip(keys, states)]
-        answers = self._predictor().predict(requests)
-        slices = dict(memory.slices)
-        low, high = (0, 0) if self.image.ndim == 2 else (min(indices), max(indices) + 1)
-        slab = self._mask if self.image.ndim == 2 else self._slab(low, high)
+        requests = []
+        for key in keys:
+            image, state = self._slice(self.image, key[:2]), memory.slices[key]
+            requests.append(Request(image, state.prompts, self._previous(key, state), self.targets[key[2] - 1], key[:2]))
+        answers = dict(zip(keys, self._predictor().predict(requests) if requests else ()))
+        slices = {**memory.slices, **{key: replace(memory.slices[key], logits=logits) for key, logits in answers.items()}}
+        indices = sorted({key[1] for key in keys}) or [self.index]
+        low, high = indices[0], indices[-1] + 1
+        flat = self.image.ndim == 2
+        slab = self._labels if flat else self._labels[(slice(None),) * self.axis + (slice(low, high),)]
         new = slab.copy()
-        for key, logits in zip(keys, answers):
-            slices[key] = replace(slices[key], logits=logits)
-            self._slice(new, (key[0], key[1] - low))[...] = logits > 0
+        for index in indices:
+            here = {key[2]: logits for key, logits in answers.items() if key[1] == index}
+            view = self._slice(new, (self.axis, index - low))
+            view[...] = merged(view, here, self._known((self.axis, index), memory, here))
         start, stop = bounding_box(new != slab)
-        crop = new[tuple(slice(a, b) for a, b in zip(start, stop))].copy()
-        if start != stop and self.image.ndim == 3:
+        box = tuple(slice(a, b) for a, b in zip(start, stop))
+        crop, old = new[box].copy(), slab[box].copy()
+        if start != stop and not flat:
             start, stop = (tuple(v + low * (a == self.axis) for a, v in enumerate(corner)) for corner in (start, stop))
-        return self._commit(replace(memory, slices=slices), MaskUpdate(start, stop, crop))
+        return self._commit(replace(memory, slices=slices), LabelUpdate(start, stop, old, crop, self.targets))
+
+    def _refine(self, memory: Memory) -> LabelUpdate:
+        """Ask a volumetric family for the whole volume, from the automatic result or what the user put in its place."""
+        predictor = self._predictor()
+        start = memory.start if memory.start is not None else predictor.automatic(self.image)
+        return self._replace(replace(memory, start=start), predictor.refine(self.image, start, self._labels, memory.since))
 
     def _predictor(self):
-        if self.axis not in self._predictors:
+        of = None if self.family.volumetric else self.axis
+        if of not in self._predictors:
             from .device import choose_device
-            from .models import load
-            from .predictor import SlicePredictor
 
-            network = load(self.family.name, self.weights, choose_device(self.device))
-            in_plane = tuple(s for a, s in enumerate(self.placement.spacing) if self.image.ndim == 2 or a != self.axis)
-            self._predictors[self.axis] = SlicePredictor(network, in_plane, self.window)
-        return self._predictors[self.axis]
+            whole = self.family.volumetric or self.image.ndim == 2
+            spacing = tuple(s for a, s in enumerate(self.placement.spacing) if whole or a != self.axis)
+            device = choose_device(self.device)
+            self._predictors[of] = make_predictor(
+                Setting(self.family, spacing, device, self.window, self.targets, self.mode, self.context, self.weights)
+            )
+        return self._predictors[of]
 
-    def _previous(self, key: SliceKey, state: SliceState) -> np.ndarray | None:
+    def _previous(self, key: StateKey, state: SliceState) -> np.ndarray | None:
         """Logits to start from: the last answer while the mask still is that answer, else the mask, else nothing."""
         if self._is_current(key, state):
             return state.logits
-        mask = self._slice(self._mask, key)
+        mask = self._slice(self._labels, key[:2]) == key[2]
         return mask_to_logits(mask) if mask.any() else None
 
-    def _is_current(self, key: SliceKey, state: SliceState) -> bool:
-        return state.logits is not None and np.array_equal(state.logits > 0, self._slice(self._mask, key))
+    def _known(self, key: SliceKey, memory: Memory, but: Iterable[int]) -> dict[int, np.ndarray]:
+        """The logits behind what the other targets hold in a slice."""
+        others = ((label, memory.slices.get((*key, label))) for label in range(1, len(self.targets) + 1) if label not in but)
+        return {label: state.logits for label, state in others if state and self._is_current((*key, label), state)}
+
+    def _is_current(self, key: StateKey, state: SliceState) -> bool:
+        """True while the labels hold nothing of the target but what these logits said, less what other targets took."""
+        if state.logits is None:
+            return False
+        labels = self._slice(self._labels, key[:2])
+        return np.array_equal((state.logits > 0) & ((labels == 0) | (labels == key[2])), labels == key[2])
+
+    def _label_of(self, target: str) -> int:
+        if target not in self.targets:
+            raise InteractiveSegError(f"There is no target {target!r} here: choose one of {', '.join(self.targets)}.")
+        return self.targets.index(target) + 1
 
     def _slice(self, volume: np.ndarray, key: SliceKey) -> np.ndarray:
         """The view (rows, columns) of one slice."""
         return volume if volume.ndim == 2 else volume[(slice(None),) * key[0] + (key[1],)]
 
-    def _slab(self, low: int, high: int) -> np.ndarray:
-        return self._mask[(slice(None),) * self.axis + (slice(low, high),)]
+    def _replace(self, memory: Memory, labels: np.ndarray) -> LabelUpdate:
+        """Commit a whole label map."""
+        start, stop = bounding_box(labels != self._labels)
+        box = tuple(slice(a, b) for a, b in zip(start, stop))
+        return self._commit(memory, LabelUpdate(start, stop, self._labels[box].copy(), labels[box].copy(), self.targets))
 
-    def _commit(self, memory: Memory, new: MaskUpdate) -> MaskUpdate:
-        old = MaskUpdate(new.start, new.stop, self._mask[new.slices].copy())
-        self._done.append(Action(self._memory, memory, old, new))
+    def _commit(self, memory: Memory, update: LabelUpdate) -> LabelUpdate:
+        self._done.append(Action(self._memory, memory, update))
         self._undone.clear()
-        self._mask[new.slices] = new.mask
+        self._labels[update.slices] = update.labels
         self._memory = memory
-        return new
+        return update
 
-    def _travel(self, source: list[Action], target: list[Action], side) -> MaskUpdate:
+    def _travel(self, source: list[Action], target: list[Action], backwards: bool) -> LabelUpdate:
         if not source:
             zeros = (0,) * self.image.ndim
-            return MaskUpdate(zeros, zeros, np.zeros(zeros, bool))
-        target.append(source.pop())
-        self._memory, update = side(target[-1])
-        self._mask[update.slices] = update.mask
+            return LabelUpdate(zeros, zeros, np.zeros(zeros, np.uint8), np.zeros(zeros, np.uint8), self.targets)
+        action = source.pop()
+        target.append(action)
+        self._memory = action.before if backwards else action.after
+        update = replace(action.update, before=action.update.labels, labels=action.update.before) if backwards else action.update
+        self._labels[update.slices] = update.labels
         return update

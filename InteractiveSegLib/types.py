@@ -19,7 +19,7 @@ class InteractiveSegError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class MaskUpdate:
-    """What one action changed: write `mask` back into [start, stop) and nothing else.
+    """What one action changed of one object: write `mask` back into [start, stop) and nothing else.
 
     start, stop: half-open box in array order, as long as the image has dimensions. Equal when nothing changed.
     mask: bool array of shape stop - start, the new mask inside that box.
@@ -38,6 +38,49 @@ class MaskUpdate:
     def slices(self) -> tuple[slice, ...]:
         """The box as an index: `volume[update.slices] = update.mask`."""
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelUpdate:
+    """What one action changed of a session's label map: write `labels` back into [start, stop) and nothing else.
+
+    start, stop: half-open box in array order, equal when nothing changed. before, labels: uint8 arrays of shape stop - start,
+    0 outside of every target, n for targets[n - 1].
+    """
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    before: np.ndarray
+    labels: np.ndarray
+    targets: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing changed."""
+        return self.labels.size == 0
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The box as an index: `volume[update.slices] = update.labels`."""
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop))
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Bool of shape stop - start: what lies in any target now."""
+        return self.labels != 0
+
+    @property
+    def per_target(self) -> dict[str, MaskUpdate]:
+        """What changed of each target that did change, by its name."""
+        updates = {}
+        for label, name in enumerate(self.targets, start=1):
+            now = self.labels == label
+            start, stop = bounding_box(now != (self.before == label))
+            if start != stop:
+                crop = now[tuple(slice(a, b) for a, b in zip(start, stop))].copy()
+                low, high = (tuple(o + v for o, v in zip(self.start, corner)) for corner in (start, stop))
+                updates[name] = MaskUpdate(low, high, crop)
+        return updates
 
 
 def bounding_box(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

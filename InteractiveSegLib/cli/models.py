@@ -38,7 +38,7 @@ def show() -> int:
     for family in list_families():
         print(f"\n{family.name}: {family.title} ({family.paper})")
         print(f"  prompts: {', '.join(family.prompts)}" + ("; answers before any prompt" if family.automatic else ""))
-        for entry in (e for e in entries if e["family"] == family.name):
+        for entry in (e for e in entries if e["family"] in family.networks):
             path = weights_folder() / entry["file"]
             state = "missing" if not path.exists() else "ok" if sha256(path) == entry["sha256"] else "damaged"
             size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "-"

@@ -5,6 +5,7 @@ import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ..types import InteractiveSegError
 
@@ -13,16 +14,40 @@ from ..types import InteractiveSegError
 class FamilySpec:
     """What a session and a panel must know of a family before its network is loaded.
 
-    module: the module of this package with `load(path, device)`. prompts: the classes of prompts it understands.
-    automatic: it has an answer before any prompt.
+    networks: what it is made of, names in NETWORKS. prompts: the classes of prompts it understands. automatic: it can have an
+    answer before any prompt, and `sweeps` says that this is for all slices at once. volumetric: it answers for the volume, not
+    for a slice. targets: the names it knows, none where it segments anything. modes: how it can be used, the first by default.
+    contextual: it learns from a context.
     """
 
     name: str
     title: str
-    module: str
+    networks: tuple[str, ...]
     prompts: tuple[str, ...]
-    automatic: bool
     paper: str
+    automatic: bool = False
+    sweeps: bool = False
+    volumetric: bool = False
+    contextual: bool = False
+    targets: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+
+    def check_mode(self, mode: str | None) -> str | None:
+        """The mode to use, or one sentence."""
+        if mode is None:
+            return self.modes[0] if self.modes else None
+        if mode not in self.modes:
+            choices = f"choose one of {', '.join(self.modes)}" if self.modes else "leave mode= out"
+            raise InteractiveSegError(f"{self.title} has no mode {mode!r}: {choices}.")
+        return mode
+
+    def check_context(self, context: Any, targets: tuple[str, ...]) -> Any:
+        """The context, or one sentence. One context holds examples of one structure."""
+        if context is not None and not self.contextual:
+            raise InteractiveSegError(f"{self.title} does not learn from a context: leave context= out, or use multiverseg.")
+        if context is not None and len(targets) > 1:
+            raise InteractiveSegError(f"Got a context for {len(targets)} targets, expected one: make a session for each of them.")
+        return context
 
 
 FAMILIES = {
@@ -31,12 +56,18 @@ FAMILIES = {
         FamilySpec(
             name="scribbleprompt",
             title="ScribblePrompt-UNet",
-            module="scribbleprompt",
+            networks=("scribbleprompt",),
             prompts=("Click", "Box", "Scribble", "Lasso"),
-            automatic=False,
             paper="Wong et al., ScribblePrompt, ECCV 2024",
         ),
     )
+}
+
+# Name of a network and of its weights -> module of this package with `load(path, device)`.
+NETWORKS = {
+    "scribbleprompt": "scribbleprompt",
+    "multiverseg": "multiverseg",
+    "universeg": "universeg",
 }
 
 
@@ -54,11 +85,11 @@ def find_family(name: str) -> FamilySpec:
 
 @lru_cache(maxsize=4)
 def load(name: str, weights: Path | None, device: str):
-    """The family's network with weights, ready to predict; loaded once and shared by all sessions that ask for the same.
+    """The network of that name with weights, ready to predict; loaded once and shared by all sessions that ask for the same.
 
-    weights: a .safetensors, .pt or .pth file, or None for the shipped ones. See the family's module for what it returns.
+    weights: a .safetensors, .pt or .pth file, or None for the shipped ones. See the network's module for what it returns.
     """
     from ..weights import shipped_file
 
-    module = importlib.import_module(f".{find_family(name).module}", __package__)
+    module = importlib.import_module(f".{NETWORKS[name]}", __package__)
     return module.load(weights if weights is not None else shipped_file(name), device)

@@ -4,7 +4,7 @@ import pytest
 from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Box, Click, InteractiveSegError, InteractiveSession, Lasso, Scribble
-from InteractiveSegLib.predictor import Request, SlicePredictor
+from InteractiveSegLib.predictors.slices import Request, SlicePredictor
 
 OBLIQUE = np.array([[0.8, -0.5, 0.3, 12], [0.5, 0.9, -0.2, -34], [-0.2, 0.4, 2.5, 56], [0, 0, 0, 1.0]])
 

@@ -53,7 +53,7 @@ def application(qt_application, monkeypatch):
     import slicer
     from InteractiveSegBridge import workbench as bench
 
-    from InteractiveSegLib import models
+    from InteractiveSegLib import models, predictors
 
     application = headless.install()
     application.status, application.dialogs = [], []
@@ -61,6 +61,7 @@ def application(qt_application, monkeypatch):
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: application.dialogs.append(text))
     shipped = models.load
     monkeypatch.setitem(models.FAMILIES, "flood", flood.SPEC)
+    monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
     monkeypatch.setattr(models, "load", lambda name, *rest: flood.FloodNetwork() if name == "flood" else shipped(name, *rest))
     monkeypatch.setattr(effects.qSlicerSegmentEditorEffectFactory, "_instance", None)
     yield application

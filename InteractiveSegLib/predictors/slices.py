@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import Canvas, Window, normalise
-from .prompts import Box, Lasso, Prompt
-from .rasterise import MASK_LOGIT, drawn_mask, prompt_maps
-from .types import bounding_box
+from ..geometry import Canvas, Window, normalise
+from ..prompts import Box, Lasso, Prompt
+from ..rasterise import MASK_LOGIT, drawn_mask, prompt_maps
+from ..types import bounding_box
+from . import Setting
 
 BATCH = 16  # slices per network call
 MARGIN = 1.5  # the second look is this much larger than what it looks at
@@ -22,11 +23,17 @@ CLOSER = 0.6  # a second look is worth it when its side is less than this share 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What to predict. image: (rows, columns); prompts in its (row, column); previous: logits (rows, columns) or None."""
+    """What to predict of one slice and one target.
+
+    image: (rows, columns); prompts in its (row, column); previous: logits (rows, columns) or None; target: its name; key:
+    (array axis, index) of the slice, by which a predictor may keep what it computed of the image.
+    """
 
     image: np.ndarray
     prompts: tuple[Prompt, ...]
     previous: np.ndarray | None
+    target: str = ""
+    key: tuple[int, int] = (0, 0)
 
 
 def prompted_area(prompts: Sequence[Prompt], shape: tuple[int, int]) -> np.ndarray:
@@ -68,6 +75,14 @@ class SlicePredictor:
 
     def __init__(self, network, spacing: tuple[float, float], window: Window = None) -> None:
         self.network, self.spacing, self.window = network, spacing, window
+
+    @classmethod
+    def of(cls, setting: Setting) -> SlicePredictor:
+        return cls(setting.network(), setting.spacing, setting.window)
+
+    def warm_up(self, image: np.ndarray) -> None:
+        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
+        self.predict([Request(image, (), None)])
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """Logits (rows, columns) float32 of each request; prompts are kept: theirs is the last word on their own pixels."""

@@ -1,0 +1,39 @@
+"""What an accepted session teaches: its predicted slices with their masks, as entries for a context."""
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from .context import Provenance
+from .weights import sha256, shipped_file
+
+if TYPE_CHECKING:
+    from .session import InteractiveSession, SliceState, StateKey
+
+
+def accepted_entries(
+    session: InteractiveSession, states: dict[StateKey, SliceState], case: str
+) -> dict[StateKey, dict[str, Any]]:
+    """The arguments of `ContextSet.add` for each predicted slice that holds some of the object.
+
+    Masks are as they are now, so with the edits by hand. case: what the user calls the case; its keyed hash is kept.
+    """
+    weights = sha256(session.weights or shipped_file(session.family.networks[0]))
+    flat = session.image.ndim == 2
+    entries = {}
+    for axis, index, label in states:
+        where = () if flat else (slice(None),) * axis + (index,)
+        mask = session.labels[where] == label
+        if not mask.any():
+            continue
+        kinds = Counter(type(prompt).__name__ for prompt in states[axis, index, label].prompts)
+        entries[axis, index, label] = {
+            "image": session.image[where],
+            "mask": mask,
+            "spacing": tuple(s for a, s in enumerate(session.placement.spacing) if flat or a != axis),
+            "affine": None if flat else session.placement.affine,
+            "provenance": Provenance(
+                session.context.digest(case) if case else "", axis, index, dict(kinds), session.family.name, weights
+            ),
+        }
+    return entries
