@@ -18,6 +18,10 @@ from .ocr import DistributeContext, gather
 from .residual import Normalise
 
 
+PUBLISHED_SIZE = 400
+COMPACT_SIZE = 192
+
+
 @dataclass(frozen=True)
 class RITMConfig:
     """The network's shape. Published: H32 on COCO and LVIS.
@@ -32,6 +36,11 @@ class RITMConfig:
     depth: int = 4
     stem: int = 64
     radius: int = 5
+
+    @property
+    def size(self) -> int:
+        """Side of the square canvas that networks of this width are used on, pixels."""
+        return PUBLISHED_SIZE if self.width >= 18 else COMPACT_SIZE
 
 
 RITM_H32 = RITMConfig()

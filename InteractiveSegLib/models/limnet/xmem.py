@@ -18,6 +18,8 @@ from .residual import BasicBlock, Bottleneck, Normalise, chain
 from .xmem_blocks import Fuser, HiddenReinforcer, HiddenUpdater, Upsampler
 
 STRIDE = 16  # pixels per memory cell, in both directions
+PUBLISHED_SIZE = 480
+COMPACT_SIZE = 192
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class XMemConfig:
     key_depths: tuple[int, int, int] = (3, 4, 6)
     value_depths: tuple[int, int, int] = (2, 2, 2)
 
+    @property
+    def size(self) -> int:
+        """Side of the square canvas that networks of this width are trained on, pixels."""
+        return PUBLISHED_SIZE if self.width >= 64 else COMPACT_SIZE
+
 
 XMEM = XMemConfig()
 
@@ -47,9 +54,10 @@ class Features:
     key: torch.Tensor  # (B, key, h, w)
     shrinkage: torch.Tensor  # (B, 1, h, w), at least 1: how sharply a cell answers
     selection: torch.Tensor  # (B, key, h, w) in [0, 1]: which channels a query asks for
-    f16: torch.Tensor  # (B, C, h, w)
-    f8: torch.Tensor  # (B, C / 2, 2h, 2w)
-    f4: torch.Tensor  # (B, C / 4, 4h, 4w)
+    f16: torch.Tensor  # (B, C, h, w), for the value encoder
+    fused: torch.Tensor  # (B, C, h, w): f16's share of the decoder's first convolutions
+    skip8: torch.Tensor  # (B, C / 2, 2h, 2w): what the decoder adds to its maps at stride 8
+    skip4: torch.Tensor  # (B, C / 4, 4h, 4w): and at stride 4
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +118,7 @@ class ValueEncoder(nn.Module):
         x = self.bn1(self.conv1(x))  # (B objects, width, H / 2, W / 2)
         x = F.relu(F.max_pool2d(x, 3, stride=2, padding=1))  # (B objects, width, H / 4, W / 4)
         x = self.layer3(self.layer2(self.layer1(x)))  # (B objects, 4 width, h, w)
-        return self.fuser(features.f16, x.unflatten(0, masks.shape[:2]))
+        return self.fuser.fuse(self.fuser.share(features.f16), x.unflatten(0, masks.shape[:2]))
 
 
 class Decoder(nn.Module):
@@ -129,9 +137,9 @@ class Decoder(nn.Module):
         self, features: Features, readout: torch.Tensor, hidden: torch.Tensor, update: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         objects = readout.shape[:2]
-        g16 = self.fuser(features.f16, torch.cat([readout, hidden], dim=2))  # (B, objects, 8 width, h, w)
-        g8 = self.up_16_8(features.f8, g16)  # (B, objects, 4 width, 2h, 2w)
-        g4 = self.up_8_4(features.f4, g8)  # (B, objects, 4 width, 4h, 4w)
+        g16 = self.fuser.fuse(features.fused, torch.cat([readout, hidden], dim=2))  # (B, objects, 8 width, h, w)
+        g8 = self.up_16_8(features.skip8, g16)  # (B, objects, 4 width, 2h, 2w)
+        g4 = self.up_8_4(features.skip4, g8)  # (B, objects, 4 width, 4h, 4w)
         logits = self.pred(F.relu(g4.flatten(0, 1)))  # (B objects, 1, 4h, 4w)
         if update:
             hidden = self.hidden_update((g16, g8, torch.cat([g4, logits.unflatten(0, objects)], dim=2)), hidden)
@@ -161,9 +169,14 @@ class XMem(nn.Module):
         self.normalise = Normalise()
 
     def encode_key(self, frame: torch.Tensor) -> Features:
-        """frame: (B, 3, H, W) from `normalise`; H and W multiples of STRIDE."""
+        """frame: (B, 3, H, W) from `normalise`; H and W multiples of STRIDE.
+
+        All of the decoder that depends on the slice alone is done here, so that a later round does not repeat it.
+        """
         f16, f8, f4 = self.key_encoder(frame)
-        return Features(frame, *self.key_proj(f16), f16, f8, f4)
+        decoder = self.decoder
+        skips = decoder.up_16_8.skip_conv(f8), decoder.up_8_4.skip_conv(f4)
+        return Features(frame, *self.key_proj(f16), f16, decoder.fuser.share(f16), *skips)
 
     def encode_value(
         self, features: Features, hidden: torch.Tensor, masks: torch.Tensor

@@ -58,7 +58,11 @@ class Attention(nn.Sequential):
 
 
 class Fuser(nn.Module):
-    """The slice's features and an object's, joined: (B, C, h, w), (B, objects, D, h, w) -> (B, objects, outputs, h, w)."""
+    """The slice's features and an object's, joined: (B, C, h, w), (B, objects, D, h, w) -> (B, objects, outputs, h, w).
+
+    The first two convolutions see both joined along the channels. Each is done in two parts, so that the slice's part is
+    done once for all objects and rounds.
+    """
 
     def __init__(self, inputs: int, inner: int, outputs: int) -> None:
         super().__init__()
@@ -66,24 +70,38 @@ class Fuser(nn.Module):
         self.attention = Attention(inner)
         self.block2 = PreResidual(inner, outputs)
 
-    def forward(self, shared: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        objects = own.shape[:2]
-        shared = shared[:, None].expand(-1, objects[1], -1, -1, -1)
-        x = self.block1(torch.cat([shared, own], dim=2).flatten(0, 1))  # (B objects, inner, h, w)
+    def share(self, slice_features: torch.Tensor) -> torch.Tensor:
+        """The slice's part: (B, C, h, w) -> (B, 2 inner, h, w)."""
+        count = slice_features.shape[1]
+        around = F.conv2d(slice_features, self.block1.downsample.weight[:, :count], padding=1)
+        through = F.conv2d(F.relu(slice_features), self.block1.conv1.weight[:, :count], padding=1)
+        return torch.cat([around, through], dim=1)
+
+    def fuse(self, shared: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """shared: of `share`; own: (B, objects, D, h, w)."""
+        block, objects, own = self.block1, own.shape[:2], own.flatten(0, 1)
+        around, through = shared.repeat_interleave(objects[1], dim=0).chunk(2, dim=1)
+        count = own.shape[1]
+        around = around + F.conv2d(own, block.downsample.weight[:, -count:], block.downsample.bias, padding=1)
+        through = through + F.conv2d(F.relu(own), block.conv1.weight[:, -count:], block.conv1.bias, padding=1)
+        x = around + block.conv2(F.relu(through))  # (B objects, inner, h, w)
         return self.block2(x + self.attention(x)).unflatten(0, objects)
 
 
 class Upsampler(nn.Module):
-    """Twice the size, with the slice's finer features added: (B, skip, 2h, 2w), (B, objects, skip, h, w) -> 2h x 2w."""
+    """Twice the size, with the slice's finer features added: (B, inputs, 2h, 2w), (B, objects, inputs, h, w) -> 2h x 2w.
+
+    `skip_conv` makes what is added of the encoder's features; it is run once per slice, by XMem.encode_key.
+    """
 
     def __init__(self, skip: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
         self.out_conv = PreResidual(inputs, outputs)
 
-    def forward(self, finer: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, skipped: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         up = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear", align_corners=False)
-        joined = self.skip_conv(finer)[:, None] + up.unflatten(0, x.shape[:2])  # (B, objects, inputs, 2h, 2w)
+        joined = skipped[:, None] + up.unflatten(0, x.shape[:2])  # (B, objects, inputs, 2h, 2w)
         return self.out_conv(joined.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
