@@ -17,7 +17,6 @@ from .hrnet import HRNet, resize
 from .ocr import DistributeContext, gather
 from .residual import Normalise
 
-
 PUBLISHED_SIZE = 400
 COMPACT_SIZE = 192
 
