@@ -308,9 +308,12 @@ class InteractiveSession:
         return self._predictors[of]
 
     def _previous(self, key: StateKey, state: SliceState) -> np.ndarray | None:
-        """Logits to start from: the last answer while the mask still is that answer, else the mask, else nothing."""
+        """Logits to start from: the last answer while the mask still is that answer, else the mask, else nothing.
+
+        An answer that no prompt followed is not where the next one starts: the same question gets the same answer.
+        """
         if self._is_current(key, state):
-            return state.logits
+            return state.logits if state.prompts else None
         mask = self._slice(self._labels, key[:2]) == key[2]
         return mask_to_logits(mask) if mask.any() else None
 

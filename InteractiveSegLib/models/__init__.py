@@ -60,6 +60,15 @@ FAMILIES = {
             prompts=("Click", "Box", "Scribble", "Lasso"),
             paper="Wong et al., ScribblePrompt, ECCV 2024",
         ),
+        FamilySpec(
+            name="multiverseg",
+            title="MultiverSeg",
+            networks=("multiverseg", "scribbleprompt"),
+            prompts=("Click", "Box", "Scribble", "Lasso"),
+            paper="Wong et al., MultiverSeg, ICCV 2025",
+            automatic=True,
+            contextual=True,
+        ),
     )
 }
 

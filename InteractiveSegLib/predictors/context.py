@@ -1,0 +1,119 @@
+"""Slices of a task of which examples were accepted: a network that reads prompts and examples, and one for the first image.
+
+An empty context goes to ScribblePrompt-UNet (MultiverSeg section 4.3); masks enter the context as they are cut, not as
+probabilities (section 5).
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..context import ContextEntry, ContextSet
+from ..context.selection import choose_described, describe
+from ..geometry import Canvas, Window, normalise
+from ..types import InteractiveSegError
+from . import Setting
+from .slices import Request, SlicePredictor, keep_prompts
+
+BUDGET = {"cpu": 16}  # examples per prediction, by device
+LARGE_BUDGET = 64  # elsewhere: what the network was trained with
+KEPT = 4  # encoded sets of examples
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An entry as the network sees it: image float32 and mask bool, (size, size), and the vector it is chosen by."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    description: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkWithContext:
+    """A ContextNetwork with its examples already read, in the place of a network that needs none."""
+
+    network: object
+    encoded: object
+
+    @property
+    def size(self) -> int:
+        return self.network.size
+
+    def predict(self, images: np.ndarray, prompts: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        return self.network.predict(images, prompts, previous, self.encoded)
+
+
+class ContextPredictor:
+    """Runs MultiverSeg with a context, and `first` (a SlicePredictor) while the context is empty.
+
+    network: models.multiverseg.ContextNetwork. budget: the most examples that one prediction uses; where there are more, those
+    that are most useful for its slice.
+    """
+
+    def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int) -> None:
+        self.network, self.first, self.context, self.budget = network, first, context, budget
+        self._examples: dict[str, Example] = {}
+        self._encoded: OrderedDict[tuple[str, ...], NetworkWithContext] = OrderedDict()
+
+    @classmethod
+    def of(cls, setting: Setting) -> ContextPredictor:
+        first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window)
+        return cls(setting.network(), first, setting.context, BUDGET.get(setting.device, LARGE_BUDGET))
+
+    def warm_up(self, image: np.ndarray) -> None:
+        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
+        self.predict([Request(image, (), None)]) if self._enabled() else self.first.warm_up(image)
+
+    def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """Logits (rows, columns) float32 of each request."""
+        enabled = self._enabled()
+        if not enabled:
+            if any(not request.prompts and request.previous is None for request in requests):
+                raise InteractiveSegError("The context is empty, nothing can be predicted yet: give a first prompt.")
+            return self.first.predict(requests)
+        answers: list[np.ndarray] = []
+        for request in requests:
+            image = normalise(request.image, self.first.window)
+            looking = SlicePredictor(self._with_context(enabled, request.image), self.first.spacing, self.first.window)
+            canvas = Canvas(image.shape, self.first.spacing, self.network.size)
+            logits = looking.look([request], [image], [canvas], [request.previous])[0]
+            keep_prompts(logits, request.prompts)
+            answers.append(logits)
+        return answers
+
+    def _enabled(self) -> tuple[str, ...]:
+        """The ids of the entries that may be used, and their pixels read, once each."""
+        if self.context is None:
+            return ()
+        enabled = tuple(info.id for info in self.context.infos() if info.enabled)
+        for gone in self._examples.keys() - set(enabled):
+            del self._examples[gone]
+        for fresh in (entry_id for entry_id in enabled if entry_id not in self._examples):
+            self._examples[fresh] = example_of(self.context.read(fresh), self.network.size, self.first.window)
+        return enabled
+
+    def _with_context(self, enabled: tuple[str, ...], image: np.ndarray) -> NetworkWithContext:
+        """The network with the examples for this slice, encoded once for all slices that use the same."""
+        ids = enabled
+        if len(enabled) > self.budget:
+            descriptions = np.stack([self._examples[entry_id].description for entry_id in enabled])
+            ids = tuple(enabled[n] for n in sorted(choose_described(descriptions, describe(image), self.budget)))
+        if ids not in self._encoded:
+            examples = [self._examples[entry_id] for entry_id in ids]
+            encoded = self.network.encode(np.stack([e.image for e in examples]), np.stack([e.mask for e in examples]))
+            self._encoded[ids] = NetworkWithContext(self.network, encoded)
+            while len(self._encoded) > KEPT:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(ids)
+        return self._encoded[ids]
+
+
+def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
+    """The entry on the network's canvas, by the same path as the slice that it is an example for."""
+    canvas = Canvas(entry.image.shape, entry.info.spacing, size)
+    mask = canvas.shrink(entry.mask.astype(np.float32)) > 0.5
+    return Example(canvas.shrink(normalise(entry.image, window)), mask, describe(entry.image))
