@@ -29,14 +29,27 @@ def sampling_grid(target: np.ndarray, spacing: tuple[float, float], rng: np.rand
         zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.15)))
         centre = rng.uniform(-0.1, 0.1, 2) * reach
     angle = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.2)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.exp(rng.normal(0, 0.12, 2)) * np.where(rng.random(2) < 0.5, -1, 1)
-    matrix = turn @ np.diag(stretch) * reach / zoom
+    matrix = turn(angle) @ np.diag(stretch) * reach / zoom
+    bend = smooth_noise(rng, size, int(rng.integers(3, 8)), 2) * rng.uniform(0.01, 0.08) if rng.random() < 0.4 else None
+    return lay_grid(extent, centre, matrix, size, bend)
 
+
+def turn(angle: float) -> np.ndarray:
+    """2x2 rotation, radians."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def lay_grid(extent: np.ndarray, centre: np.ndarray, matrix: np.ndarray, size: int, bend: np.ndarray | None) -> torch.Tensor:
+    """(1, size, size, 2) positions (x, y) in grid_sample's [-1, 1] frame.
+
+    extent: half of the image's size; centre: of the canvas, from the image's; both (row, column) in mm. matrix: 2x2, the
+    canvas's [-1, 1] square to mm. bend: (2, size, size) displacement in that square.
+    """
     ticks = (np.arange(size) + 0.5) * 2 / size - 1
     unit = np.stack(np.meshgrid(ticks, ticks, indexing="ij")).astype(np.float32)  # (2, size, size): row, column
-    if rng.random() < 0.4:
-        unit = unit + smooth_noise(rng, size, int(rng.integers(3, 8)), 2) * rng.uniform(0.01, 0.08)
+    if bend is not None:
+        unit = unit + bend
     place = np.einsum("ab,bhw->ahw", matrix, unit) + centre[:, None, None]
     place = place / extent[:, None, None]
     return torch.from_numpy(np.ascontiguousarray(place[::-1].transpose(1, 2, 0), np.float32))[None]
@@ -51,13 +64,13 @@ def sample(array: np.ndarray, grid: torch.Tensor, nearest: bool = False) -> np.n
     return F.grid_sample(source, grid, "nearest" if nearest else "bilinear", align_corners=False)[0, 0].numpy()
 
 
-def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def relight(image: np.ndarray, rng: np.random.Generator, inverted_share: float = 0.12) -> np.ndarray:
     """Another scanner: gamma, contrast, inversion, bias field, blur, noise. float32 in [0, 1] in and out."""
     if rng.random() < 0.5:
         image = image ** np.exp(rng.normal(0, 0.4))
     if rng.random() < 0.5:
         image = (image - 0.5) * np.exp(rng.normal(0, 0.3)) + 0.5 + rng.normal(0, 0.1)
-    if rng.random() < 0.12:
+    if rng.random() < inverted_share:
         image = 1 - image
     if rng.random() < 0.25:
         image = image * np.exp(smooth_noise(rng, image.shape[0], 4)[0] * rng.uniform(0.1, 0.4))

@@ -5,6 +5,10 @@ error region. Centre clicks have a larger share here, since a single click in th
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
 import numpy as np
 from scipy import ndimage
 
@@ -85,3 +89,10 @@ def next_maps(truth: np.ndarray, mask: np.ndarray | None, seed: int) -> np.ndarr
     rng = np.random.default_rng(seed)
     prompts = opening(truth, rng) if mask is None else correction(truth, mask, rng)
     return prompt_maps(prompts, Canvas(truth.shape, (1.0, 1.0), truth.shape[0]))
+
+
+def batch_maps(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray | None], rng: np.random.Generator,
+               pool: ProcessPoolExecutor | None) -> np.ndarray:
+    """(B, 3, size, size) new prompts of a batch; in worker processes when there is a pool."""
+    run = map if pool is None else partial(pool.map, chunksize=4)
+    return np.stack(list(run(next_maps, truths, masks, rng.integers(2**31, size=len(truths)).tolist())))

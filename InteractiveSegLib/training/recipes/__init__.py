@@ -7,7 +7,10 @@ from ...types import InteractiveSegError
 
 # Name of the run and of its weights -> module of this package and class, in the order in which `train all` gives them time.
 RECIPES = {
+    "limnet-memory": "limnet_memory:LIMNetMemoryRecipe",
     "scribbleprompt": "scribbleprompt:ScribblePromptRecipe",
+    "multiverseg": "multiverseg:MultiverSegRecipe",
+    "universeg": "universeg:UniverSegRecipe",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from ...rasterise import mask_to_logits
 from ..augment import damaged
 from ..bundle import read_bundle
 from ..samples import SampleStream
-from ..simulate import next_maps
+from ..simulate import batch_maps
 from ..tasks import Tasks
 
 LOGIT_LIMIT = 20.0  # the previous prediction enters clipped to +-this
@@ -67,7 +66,7 @@ class ScribblePromptRecipe:
         logits = torch.from_numpy(logits)[:, None].to(image.device)
         maps = np.zeros((len(truths), 3, *truths.shape[1:]), np.float32)
         for interaction in range(1, self.interactions + 1):
-            maps = np.maximum(maps, self.simulate(truths, masks, rng))
+            maps = np.maximum(maps, batch_maps(truths, masks, rng, self.pool))
             prompts = torch.from_numpy(maps).to(image.device)
             x = torch.cat([image, prompts, logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)], dim=1)
             x = x.contiguous(memory_format=torch.channels_last)
@@ -90,11 +89,6 @@ class ScribblePromptRecipe:
                 masks[i] = damaged(truth, rng)
                 logits[i] = mask_to_logits(masks[i])
         return masks, logits
-
-    def simulate(self, truths: np.ndarray, masks: list[np.ndarray | None], rng: np.random.Generator) -> np.ndarray:
-        """(B, 3, H, W) new prompts; in worker processes when there is a pool."""
-        run = map if self.pool is None else partial(self.pool.map, chunksize=4)
-        return np.stack(list(run(next_maps, truths, masks, rng.integers(2**31, size=len(truths)).tolist())))
 
     @staticmethod
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

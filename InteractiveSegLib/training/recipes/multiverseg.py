@@ -1,0 +1,59 @@
+"""How MultiverSeg is trained."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...models.multiverseg import MultiverSegConfig, MultiverSegNet
+from ..simulate import batch_maps
+from .in_context import WHOLE, ContextRecipe, mean_dice, pairs
+from .scribbleprompt import LOGIT_LIMIT
+
+
+@dataclass(frozen=True)
+class MultiverSegRecipe(ContextRecipe):
+    """Three answers a sample, each followed by an optimiser step (MultiverSeg, section 4).
+
+    Most samples are first answered from the context alone and then corrected; the others open with prompts.
+    """
+
+    name: str = "multiverseg"
+    answers: int = 3
+    silent_share: float = 0.65  # of samples: no prompt before the first answer
+
+    def build(self) -> nn.Module:
+        return MultiverSegNet(MultiverSegConfig(tuple(self.features), self.size))
+
+    def losses(
+        self, model: nn.Module, batch: list[torch.Tensor], progress: float
+    ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        images, truths, masks = self.prepare(batch, progress)
+        image, truth, support = images[:, :1], truths[:, :1], pairs(images[:, 1:], masks[:, 1:])
+        rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
+        wanted = truth[:, 0].bool().cpu().numpy()
+        spoken = rng.random(len(wanted)) >= self.silent_share
+        maps = np.zeros((len(wanted), 3, *wanted.shape[1:]), np.float32)
+        if spoken.any():
+            maps[spoken] = batch_maps(wanted[spoken], [None] * int(spoken.sum()), rng, self.pool)
+        logits = torch.zeros_like(image)
+        for answer in range(self.answers):
+            if answer:
+                maps = np.maximum(maps, batch_maps(wanted, list((logits > 0)[:, 0].cpu().numpy()), rng, self.pool))
+            prompts = torch.from_numpy(maps).to(image.device)
+            target = torch.cat([image, prompts, logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)], dim=1)
+            with torch.autocast(image.device.type, torch.bfloat16):
+                logits = model(target.contiguous(memory_format=torch.channels_last), support, plan=WHOLE)
+            logits = logits.float()
+            loss = self.loss(logits, truth)
+            logits = logits.detach()
+            figures = {"loss": loss.item(), f"Dice after correction {answer}": mean_dice(logits, truth)}
+            if answer == 0:
+                silent = torch.from_numpy(~spoken).to(image.device)
+                figures = {"loss": loss.item()}
+                if not spoken.all():
+                    figures["Dice from context"] = mean_dice(logits[silent], truth[silent])
+            yield loss, figures
