@@ -170,15 +170,8 @@ class InteractiveSession:
         prompts = (*self.prompts, prompt)
         if self.family.volumetric:
             return self._refine(replace(self._memory, prompts=prompts, since=(*self._memory.since, prompt)))
-        slices, asked = dict(self._memory.slices), []
         touched = in_slices(prompt, self.shape, self.axis)
-        for index, local in touched.items():
-            heard = addressed(local, label, self._slice(self._labels, (self.axis, index)))
-            for of, words in heard.items():
-                key = (self.axis, index, of)
-                state = slices.get(key, SliceState())
-                slices[key] = replace(state, prompts=(*state.prompts, words))
-                asked.append(key)
+        slices, asked = self._heard(self._memory.slices, touched, label, self.axis)
         update = self._predict(replace(self._memory, slices=slices, prompts=prompts), asked)
         self.index = min(touched, key=lambda index: abs(index - self.index))
         return update
@@ -226,6 +219,21 @@ class InteractiveSession:
         start = labels.copy() if self.family.volumetric else None
         return self._replace(replace(self._memory, start=start, since=()), labels)
 
+    def restore(self, labels: np.ndarray, prompts: Iterable[tuple[Prompt, int]]) -> LabelUpdate:
+        """Replace the label map and the prompts behind it, as they were kept elsewhere, without asking the model.
+
+        labels: as for set_labels. prompts: oldest first, each with the array axis along whose slices it was given.
+        """
+        voxels, slices = [], {}
+        for prompt, axis in prompts:
+            label = find_label(prompt, self.targets)
+            voxels.append(voxel_prompt(prompt, self.shape, self.placement))
+            slices, _ = self._heard(slices, in_slices(voxels[-1], self.shape, axis), label, axis)
+        update = self.set_labels(labels)
+        self._memory = replace(self._memory, prompts=tuple(voxels), slices=slices)
+        self._done[-1] = replace(self._done[-1], after=self._memory)
+        return update
+
     def reset(self) -> LabelUpdate:
         """Forget all prompts and clear the labels. Can be undone."""
         return self._replace(Memory(), np.zeros(self.shape, np.uint8))
@@ -261,6 +269,20 @@ class InteractiveSession:
         self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index)))
 
     # how it is done
+
+    def _heard(
+        self, slices: dict[StateKey, SliceState], touched: dict[int, Prompt], label: int, axis: int
+    ) -> tuple[dict[StateKey, SliceState], list[StateKey]]:
+        """The slices with a prompt's parts added to what each target has heard there, and which of them these are."""
+        slices, asked = dict(slices), []
+        for index, local in touched.items():
+            heard = addressed(local, label, self._slice(self._labels, (axis, index)))
+            for of, words in heard.items():
+                key = (axis, index, of)
+                state = slices.get(key, SliceState())
+                slices[key] = replace(state, prompts=(*state.prompts, words))
+                asked.append(key)
+        return slices, asked
 
     def _predict(self, memory: Memory, keys: list[StateKey]) -> LabelUpdate:
         """Predict these slices and targets, and commit."""

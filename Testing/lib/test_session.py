@@ -208,6 +208,22 @@ def test_predicting_without_any_prompt_says_that_one_is_needed(a_session):
         a_session.predict()
 
 
+def test_labels_and_prompts_kept_elsewhere_are_where_the_next_prompt_starts(a_volume, a_session):
+    prompts = Click((7, 28, 40)), Click((7, 28, 60), positive=False), Click((5, 28, 40))
+    for prompt in prompts:
+        a_session.add(prompt)
+    again = InteractiveSession(a_volume[0], spacing=(3, 1, 1))
+    again.restore(a_session.labels, [(prompt, 0) for prompt in a_session.prompts])
+    assert np.array_equal(again.mask, a_session.mask)
+    assert again.prompts == prompts
+    again.set_slice(0, 7)
+    again.predict()  # hears what was said in this slice before
+    assert again.mask[7, 28, 40]
+    assert not again.mask[7, 28, 60]
+    again.undo(), again.undo()
+    assert again.prompts == ()
+
+
 def test_the_window_decides_what_is_seen(a_disk):
     image, truth = a_disk
     with_metal = image.copy()
