@@ -11,7 +11,7 @@ from golden import DATA, drawn, published_state
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models.limnet import ritm, xmem
 from InteractiveSegLib.models.limnet.memory import Memory, MemoryConfig
-from InteractiveSegLib.models.limnet.propagation import EncodedSlices, Tracker, encode, propagate
+from InteractiveSegLib.models.limnet.propagation import EncodedSlices, Tracker, encode, halved, propagate
 from InteractiveSegLib.models.limnet.ritm import RITM, RITM_H18S, RITM_H32, RITMConfig, click_maps
 from InteractiveSegLib.models.limnet.xmem import XMem, XMemConfig
 from InteractiveSegLib.weights import load_strictly
@@ -154,7 +154,7 @@ def test_two_objects_on_slices_that_need_padding_give_the_published_numbers(publ
 def test_going_down_from_a_middle_slice_gives_the_published_numbers(published_xmem):
     recorded, images = np.load(DATA / "xmem_from6_backward.npz"), recorded_clip()
     given, config = {6: torch.from_numpy(recorded["mask"])}, MemoryConfig(every=3, **RECORDED)
-    found = dict(propagate(published_xmem, lambda index: encode(published_xmem, images[index]), given, range(7), config))
+    found = dict(propagate(published_xmem, lambda index, _: encode(published_xmem, images[index]), given, range(7), config))
     close(torch.stack([found[3], found[0]])[..., ::2, ::2], recorded["prob"])
     assert torch.equal(found[6], given[6])
 
@@ -217,7 +217,7 @@ def test_a_memory_that_cannot_work_is_refused(odd):
 def carried(network, given, start, stop):
     torch.manual_seed(1)
     images = torch.rand(6, 1, 40, 36)
-    return list(propagate(network, lambda index: encode(network, images[index]), given, range(start, stop), patience=99))
+    return list(propagate(network, lambda index, _: encode(network, images[index]), given, range(start, stop), patience=99))
 
 
 def a_mask(top=8):
@@ -278,11 +278,37 @@ def test_only_the_slices_that_are_due_are_encoded_and_none_of_them_twice(small_x
 
 
 def test_no_more_encoded_slices_are_kept_than_the_limit_allows(small_xmem):
-    one = encode(small_xmem, torch.rand(1, 32, 32)).nbytes
+    one = halved(encode(small_xmem, torch.rand(1, 32, 32)), torch.float16).nbytes
     slices = EncodedSlices(small_xmem, lambda index: torch.rand(1, 32, 32), limit=2 * one)
     for index in (0, 1, 2, 3):
         slices(index)
     assert sorted(slices.kept) == [0, 1]
+    assert slices.nbytes == 2 * one < 0.6 * 2 * encode(small_xmem, torch.rand(1, 32, 32)).nbytes
+
+
+def test_slices_encoded_together_are_those_encoded_alone_and_the_same_in_every_round(small_xmem):
+    images = torch.rand(5, 1, 32, 32)
+    alone = EncodedSlices(small_xmem, images.__getitem__, limit=10**7)
+    together = EncodedSlices(small_xmem, images.__getitem__, limit=10**7, batch=3)
+    for _ in range(2):
+        for index in range(5):
+            one, other = alone(index), together(index, range(index + 1, 5))
+            for name in ("key", "f16", "skip4"):
+                close(getattr(other, name), getattr(one, name))
+    assert sorted(together.kept) == [0, 1, 2, 3, 4] and not together.ahead
+    first = alone(2).skip4.clone()
+    assert torch.equal(alone(2).skip4, first)
+
+
+def test_half_precision_changes_little(small_xmem):
+    images = torch.rand(4, 1, 32, 32)
+    runs = []
+    for precision in (None, torch.bfloat16):
+        slices = EncodedSlices(small_xmem, images.__getitem__, 10**7, precision)
+        run = propagate(small_xmem, slices, {0: a_mask()[:, :32, :32]}, range(4), patience=9, precision=precision)
+        runs.append(torch.stack([found for _, found in run]))
+    assert runs[1].dtype == torch.float32
+    assert (runs[0] - runs[1]).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("given", [{}, {0: a_mask()}, {4: a_mask()}, {1: a_mask(), 3: a_mask().expand(2, -1, -1)}],

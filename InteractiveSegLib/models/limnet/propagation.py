@@ -4,7 +4,9 @@ It knows tensors and slice numbers; where slices come from, and what becomes of 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
 
 import torch
 from torch.nn import functional as F
@@ -13,7 +15,7 @@ from ...types import InteractiveSegError
 from .memory import PUBLISHED, Memory, MemoryConfig
 from .xmem import STRIDE, Features, XMem, aggregate
 
-Encode = Callable[[int], Features]
+Encode = Callable[[int, Sequence[int]], Features]  # an index, and those that will be asked for next
 
 
 def padding(height: int, width: int) -> tuple[int, int, int, int]:
@@ -28,42 +30,84 @@ def crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return x[..., above:above + height, left:left + width]
 
 
+def lowered(device: torch.device, precision: torch.dtype | None):
+    """Run the networks in that precision where it serves, or in the weights' own."""
+    return nullcontext() if precision is None else torch.autocast(device.type, precision)
+
+
 @torch.inference_mode()
-def encode(network: XMem, image: torch.Tensor) -> Features:
-    """A slice (1 or 3, H, W) in [0, 1], normalised, padded and encoded. Keep it: it serves every later round."""
-    frame = network.normalise(image[None])
-    return network.encode_key(F.pad(frame, padding(*image.shape[-2:])))
+def encode(network: XMem, images: torch.Tensor, precision: torch.dtype | None = None) -> Features:
+    """Slices (B, 1 or 3, H, W), or one without B, in [0, 1]: normalised, padded and encoded. They serve every later round."""
+    frames = network.normalise(images if images.ndim == 4 else images[None])
+    with lowered(frames.device, precision):
+        return network.encode_key(F.pad(frames, padding(*images.shape[-2:])))
 
 
 class EncodedSlices:
     """index -> Features of a stack. Encoded when first asked for and kept, so that a second round only reads and decodes.
 
-    Once `limit` bytes are kept, further slices are encoded each time: dropping old ones for them would not help, because a
-    run visits the slices in order and would drop each one before its turn comes again.
+    The large maps are kept in half precision, and given so from the start: every round sees the same. Once `limit` bytes
+    are kept, further slices are encoded each time: dropping old ones for them would not help, because a run visits the
+    slices in order and would drop each one before its turn comes again.
     """
 
-    def __init__(self, network: XMem, image_of: Callable[[int], torch.Tensor], limit: int) -> None:
-        """image_of: index -> (1 or 3, H, W) in [0, 1]."""
-        self.network, self.image_of, self.limit = network, image_of, limit
+    def __init__(
+        self,
+        network: XMem,
+        image_of: Callable[[int], torch.Tensor],
+        limit: int,
+        precision: torch.dtype | None = None,
+        batch: int = 1,
+    ) -> None:
+        """image_of: index -> (1 or 3, H, W) in [0, 1]. batch: how many slices are encoded together."""
+        self.network, self.image_of, self.limit, self.precision, self.batch = network, image_of, limit, precision, batch
         self.kept: dict[int, Features] = {}
+        self.ahead: dict[int, Features] = {}  # encoded together with one that was due, not asked for yet
         self.nbytes = 0
 
-    def __call__(self, index: int) -> Features:
-        if index in self.kept:
-            return self.kept[index]
-        features = encode(self.network, self.image_of(index))
-        if self.nbytes + features.nbytes <= self.limit:
-            self.kept[index] = features
-            self.nbytes += features.nbytes
-        return features
+    def __call__(self, index: int, following: Sequence[int] = ()) -> Features:
+        """following: the indices that will be asked for next, in their order."""
+        if index not in self.kept and index not in self.ahead:
+            due = [index, *(i for i in following[:self.batch - 1] if i not in self.kept)]
+            features = encode(self.network, torch.stack([self.image_of(i) for i in due]), self.precision)
+            self.ahead = dict(zip(due, split(halved(features, self.precision or torch.float16))))
+        if index in self.ahead:
+            found = self.ahead.pop(index)
+            if self.nbytes + found.nbytes > self.limit:
+                return self.opened(found)
+            self.kept[index] = found
+            self.nbytes += found.nbytes
+        return self.opened(self.kept[index])
+
+    def opened(self, features: Features) -> Features:
+        """As the networks take them: half precision only where they run in it."""
+        if self.precision is not None:
+            return features
+        return Features(*(getattr(features, f.name).float() for f in fields(Features)))
+
+
+def halved(features: Features, dtype: torch.dtype) -> Features:
+    """In two bytes a number, but for what is compared, whose squares need more digits."""
+    kept = ("key", "shrinkage", "selection")
+    names = (f.name for f in fields(Features) if f.name not in kept)
+    return replace(features, **{name: getattr(features, name).to(dtype) for name in names})
+
+
+def split(features: Features) -> list[Features]:
+    """A batch as its slices, each with memory of its own."""
+    if len(features.key) == 1:
+        return [features]
+    return [Features(*(getattr(features, f.name)[n:n + 1].clone() for f in fields(Features))) for n in range(len(features.key))]
 
 
 class Tracker:
     """One run through a stack in one direction: the memory, the hidden state, and how long ago a slice was remembered."""
 
-    def __init__(self, network: XMem, config: MemoryConfig, size: tuple[int, int]) -> None:
+    def __init__(
+        self, network: XMem, config: MemoryConfig, size: tuple[int, int], precision: torch.dtype | None = None
+    ) -> None:
         """size: height and width of the slices before padding."""
-        self.network, self.config, self.size = network, config, size
+        self.network, self.config, self.size, self.precision = network, config, size, precision
         self.memory = Memory(config)
         self.hidden: torch.Tensor | None = None  # (1, objects, C, h, w)
         self.since = 0
@@ -91,7 +135,9 @@ class Tracker:
         if self.hidden is None:
             raise InteractiveSegError("A propagation starts at a slice with a mask: give one with the first slice.")
         readout = self.memory.read(features.key[0], features.selection[0])[None]
-        logits, self.hidden = self.network.segment(features, readout, self.hidden, update)
+        with lowered(readout.device, self.precision):
+            logits, hidden = self.network.segment(features, readout, self.hidden, update)
+        self.hidden = hidden.float()
         return logits[0]
 
     def accept(self, features: Features, masks: torch.Tensor) -> torch.Tensor:
@@ -105,8 +151,10 @@ class Tracker:
 
     def remember(self, features: Features, objects: torch.Tensor, prompted: bool) -> None:
         """Write the slice with its masks (1, objects, H, W) to the memory, and refresh the hidden state by it."""
-        value, self.hidden = self.network.encode_value(features, self.hidden, objects)
-        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0], prompted)
+        with lowered(objects.device, self.precision):
+            value, hidden = self.network.encode_value(features, self.hidden, objects)
+        self.hidden = hidden.float()
+        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0].float(), prompted)
         self.since = 0
 
 
@@ -119,8 +167,8 @@ def sweep(
     """
     ahead = set(indices) & set(masks)
     nothing = 0
-    for index in indices:
-        found = tracker.step(encode_slice(index), masks.get(index), last=index == indices[-1])
+    for n, index in enumerate(indices):
+        found = tracker.step(encode_slice(index, indices[n + 1:]), masks.get(index), last=index == indices[-1])
         yield index, found
         ahead.discard(index)
         nothing = 0 if (found > 0.5).any() else nothing + 1
@@ -135,6 +183,7 @@ def propagate(
     extent: range,
     config: MemoryConfig = PUBLISHED,
     patience: int = 3,
+    precision: torch.dtype | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Masks of some slices carried through `extent`: (index, probabilities (objects, H, W)), a slice at a time.
 
@@ -143,8 +192,8 @@ def propagate(
     as they were given. Beyond the outermost masks a run ends after `patience` slices in a row that show nothing; slices
     that are never yielded hold nothing. The caller may stop at any slice.
 
-    encode_slice: index -> Features, see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size.
-    extent: consecutive indices, rising.
+    encode_slice: see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size. extent: consecutive
+    indices, rising. precision: of the networks, see `lowered`.
     """
     given = sorted(masks)
     if not given or given[0] not in extent or given[-1] not in extent:
@@ -153,11 +202,11 @@ def propagate(
     size = tuple(masks[given[0]].shape[-2:])
     upward, downward = range(given[0], extent.stop), range(given[-1], extent.start - 1, -1)
     rising: dict[int, torch.Tensor] = {}
-    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, upward, patience):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, upward, patience):
         if index < given[-1]:
             rising[index] = found
         yield index, masks[index].to(found) if index in masks else found
-    for index, found in sweep(Tracker(network, config, size), encode_slice, masks, downward, patience):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, downward, patience):
         if index in masks:
             continue
         if index > given[0]:

@@ -176,7 +176,8 @@ class XMem(nn.Module):
         f16, f8, f4 = self.key_encoder(frame)
         decoder = self.decoder
         skips = decoder.up_16_8.skip_conv(f8), decoder.up_8_4.skip_conv(f4)
-        return Features(frame, *self.key_proj(f16), f16, decoder.fuser.share(f16), *skips)
+        compared = (x.float() for x in self.key_proj(f16))
+        return Features(frame, *compared, f16, decoder.fuser.share(f16), *skips)
 
     def encode_value(
         self, features: Features, hidden: torch.Tensor, masks: torch.Tensor
@@ -193,7 +194,7 @@ class XMem(nn.Module):
         readout: (B, objects, value, h, w) from the memory; hidden: (B, objects, hidden, h, w).
         """
         logits, hidden = self.decoder(features, readout, hidden, update)
-        return aggregate(logits.sigmoid()), hidden
+        return aggregate(logits.float().sigmoid()), hidden
 
 
 def config_of(state: dict[str, torch.Tensor], path: Path) -> XMemConfig:
