@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from shapes import ellipsoid, overlap
 
-from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
+from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 
 
 @pytest.fixture
@@ -53,10 +53,11 @@ def test_a_background_click_removes_what_lies_under_it(a_pair):
 
 
 def test_what_was_drawn_by_hand_for_one_target_is_not_eaten_by_the_other(a_pair, two_disks):
-    a_pair.set_mask(two_disks[2], target="right")
-    a_pair.add(Scribble(two_disks[1], label="left"))
-    assert np.array_equal(a_pair.mask_of("right"), two_disks[2])
-    assert overlap(a_pair.mask_of("left"), two_disks[1]) > 0.8
+    drawn = two_disks[1] & (np.indices(two_disks[1].shape)[1] > 40)  # a part of the left disk
+    a_pair.set_mask(drawn, target="right")
+    a_pair.add(Click((48, 30), label="left"))
+    assert np.array_equal(a_pair.mask_of("right"), drawn)
+    assert overlap(a_pair.mask_of("left"), two_disks[1] & ~drawn) > 0.6
 
 
 def test_undo_works_across_targets(a_pair, two_disks):
