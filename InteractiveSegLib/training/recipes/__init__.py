@@ -11,6 +11,8 @@ RECIPES = {
     "scribbleprompt": "scribbleprompt:ScribblePromptRecipe",
     "multiverseg": "multiverseg:MultiverSegRecipe",
     "universeg": "universeg:UniverSegRecipe",
+    "verse": "verse:VerSeRecipe",
+    "unet-peer": "verse:UNetPeerRecipe",
 }
 
 
