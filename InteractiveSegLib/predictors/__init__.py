@@ -46,6 +46,9 @@ class Setting:
 
 
 def make_predictor(setting: Setting):
-    """The family's predictor."""
+    """The family's predictor; on an accelerator, one that survives the accelerator."""
+    from .fallback import FallbackPredictor
+
     module, name = PREDICTORS[setting.family.name].split(":")
-    return getattr(importlib.import_module(f".{module}", __package__), name).of(setting)
+    make = getattr(importlib.import_module(f".{module}", __package__), name).of
+    return make(setting) if setting.device == "cpu" else FallbackPredictor(make, setting)

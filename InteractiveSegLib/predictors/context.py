@@ -14,6 +14,7 @@ import numpy as np
 from ..context import ContextEntry, ContextSet
 from ..context.selection import choose_described, describe
 from ..geometry import Canvas, Window, normalise
+from ..models.layers.cross_conv import MemoryPlan
 from ..types import InteractiveSegError
 from . import Setting
 from .slices import Request, SlicePredictor, keep_prompts
@@ -38,13 +39,14 @@ class NetworkWithContext:
 
     network: object
     encoded: object
+    plan: MemoryPlan
 
     @property
     def size(self) -> int:
         return self.network.size
 
     def predict(self, images: np.ndarray, prompts: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        return self.network.predict(images, prompts, previous, self.encoded)
+        return self.network.predict(images, prompts, previous, self.encoded, self.plan)
 
 
 class ContextPredictor:
@@ -56,6 +58,7 @@ class ContextPredictor:
 
     def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int) -> None:
         self.network, self.first, self.context, self.budget = network, first, context, budget
+        self.plan = MemoryPlan()
         self._examples: dict[str, Example] = {}
         self._encoded: OrderedDict[tuple[str, ...], NetworkWithContext] = OrderedDict()
 
@@ -63,6 +66,11 @@ class ContextPredictor:
     def of(cls, setting: Setting) -> ContextPredictor:
         first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window)
         return cls(setting.network(), first, setting.context, BUDGET.get(setting.device, LARGE_BUDGET))
+
+    def smaller(self) -> None:
+        """Use less memory from now on."""
+        self.plan = MemoryPlan(chunk=1, recompute=True)
+        self._encoded.clear()
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
@@ -105,7 +113,7 @@ class ContextPredictor:
         if ids not in self._encoded:
             examples = [self._examples[entry_id] for entry_id in ids]
             encoded = self.network.encode(np.stack([e.image for e in examples]), np.stack([e.mask for e in examples]))
-            self._encoded[ids] = NetworkWithContext(self.network, encoded)
+            self._encoded[ids] = NetworkWithContext(self.network, encoded, self.plan)
             while len(self._encoded) > KEPT:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(ids)

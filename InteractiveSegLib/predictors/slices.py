@@ -75,10 +75,15 @@ class SlicePredictor:
 
     def __init__(self, network, spacing: tuple[float, float], window: Window = None) -> None:
         self.network, self.spacing, self.window = network, spacing, window
+        self.batch = BATCH
 
     @classmethod
     def of(cls, setting: Setting) -> SlicePredictor:
         return cls(setting.network(), setting.spacing, setting.window)
+
+    def smaller(self) -> None:
+        """Use less memory from now on."""
+        self.batch = 1
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
@@ -106,8 +111,8 @@ class SlicePredictor:
         """One pass over the canvases that are not None; where a canvas does not reach, `before` stays."""
         results = list(before)
         chosen = [i for i, canvas in enumerate(canvases) if canvas is not None]
-        for begin in range(0, len(chosen), BATCH):
-            batch = chosen[begin:begin + BATCH]
+        for begin in range(0, len(chosen), self.batch):
+            batch = chosen[begin:begin + self.batch]
             size = self.network.size
             shrunk = [np.zeros((size, size), np.float32) if before[i] is None else canvases[i].shrink(before[i]) for i in batch]
             found = self.network.predict(
