@@ -29,7 +29,10 @@ LOG_STEPS = 50
 
 
 class Recipe(Protocol):
-    """What a family brings to the loop."""
+    """What a family brings to the loop.
+
+    Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights.
+    """
 
     name: str
     learning_rate: float
@@ -74,7 +77,7 @@ class Trainer:
         network = recipe.build()
         if start is not None:
             load_strictly(network, read_state(start), start)
-        self.model = network.to(self.device, memory_format=torch.channels_last)
+        self.model = network.to(self.device, memory_format=getattr(recipe, "memory_format", torch.channels_last))
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -115,7 +118,11 @@ class Trainer:
 
     def learning_rate(self) -> float:
         warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
-        return self.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        stages = getattr(self.recipe, "stages", ())
+        begin = max((stage for stage in stages if stage <= self.progress), default=0.0)
+        end = min((stage for stage in stages if stage > self.progress), default=1.0)
+        done = (self.progress - begin) / (end - begin)
+        return self.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def train(self, minutes: float | None = None, steps: int | None = None, workers: int = 1) -> None:
         """Until the minutes or the steps are over; a checkpoint is written every two minutes and at the end."""
