@@ -13,6 +13,9 @@ RECIPES = {
     "universeg": "universeg:UniverSegRecipe",
     "verse": "verse:VerSeRecipe",
     "unet-peer": "verse:UNetPeerRecipe",
+    "tis-hippocampus": "tis:HippocampusRecipe",
+    "tis-cardiac": "tis:CardiacRecipe",
+    "tis-atrium": "tis:AtriumRecipe",
 }
 
 
