@@ -85,14 +85,15 @@ def overlay(
     axis: int,
     window: tuple[float, float] | None = None,
     reference: np.ndarray | None = None,
+    indices: Sequence[int] = (),
 ) -> bytes:
     """A PNG of the prompted slices (of the mask's largest slice when there are none): the mask's contour, the prompts.
 
     mask, reference: bool, the image's shape; the reference is a thin dashed line. prompts: a session's own, in voxels.
-    axis: the array axis whose slices are shown. window: (low, high) intensities.
+    axis: the array axis whose slices are shown. window: (low, high) intensities. indices: other slices than those.
     """
     by_slice = prompts_by_slice(prompts, mask.shape, axis)
-    indices = list(by_slice) or [int(_planes(mask, axis).sum(axis=(1, 2)).argmax())]
+    indices = list(indices) or list(by_slice) or [int(_planes(mask, axis).sum(axis=(1, 2)).argmax())]
     shown = [indices[n] for n in np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_SLICES)).astype(int))]
     view = slice_view(image, axis)
     columns = min(len(shown), 4)

@@ -6,7 +6,7 @@ corrections from the error region. RITM's rule for the centre: the error's point
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -110,6 +110,20 @@ def bounding_rectangle(truth: np.ndarray, rng: np.random.Generator, jitter: floa
     low = np.clip(low, 0, np.array(truth.shape) - 1)
     high = np.clip(np.maximum(high, low + 1), 1, truth.shape)
     return Box((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+
+
+def in_volume(prompt: Prompt, axis: int, index: int) -> Prompt:
+    """A prompt of one slice, (row, column), as one of the volume, (k, j, i), at that index of the array axis."""
+
+    def put(position: tuple[float, ...], at: float) -> tuple[float, ...]:
+        return (*position[:axis], at, *position[axis:])
+
+    if isinstance(prompt, Click):
+        return replace(prompt, position=put(prompt.position, index))
+    if isinstance(prompt, Box):
+        return replace(prompt, start=put(prompt.start, index), stop=put(prompt.stop, index + 1))
+    origin = put(prompt.origin or (0, 0), index)
+    return replace(prompt, mask=np.expand_dims(prompt.mask, axis), origin=origin)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def chosen(case) -> list[tuple]:
 def prompt_by_slice(args: argparse.Namespace, image, window: tuple[float, float], truth: np.ndarray, habit: str) -> Outcome:
     """A robot user of that habit goes ROUNDS times through the slices that hold the object, and prompts each once."""
     from ..evaluation.metrics import dice
-    from ..robot import Robot
+    from ..robot import Robot, in_volume
     from ..session import InteractiveSession
 
     session = InteractiveSession(
@@ -118,20 +118,9 @@ def prompt_by_slice(args: argparse.Namespace, image, window: tuple[float, float]
             mask = session.mask[None] if truth.ndim == 2 else session.mask
             prompt = robot.prompt(planes[k], mask[k], rng, first=turn == 0)
             if prompt is not None:
-                session.add(prompt if truth.ndim == 2 else in_volume(prompt, int(k)))
+                session.add(prompt if truth.ndim == 2 else in_volume(prompt, 0, int(k)))
         scores.append(dice(session.mask, truth))
     return Outcome(np.array(session.mask), session.prompts, tuple(scores), time.perf_counter() - started)
-
-
-def in_volume(prompt, k: int):
-    """A prompt of slice k, (row, column), as one of the volume, (k, j, i)."""
-    from ..prompts import Box, Click, Scribble
-
-    if isinstance(prompt, Click):
-        return Click((k, *prompt.position), prompt.positive)
-    if isinstance(prompt, Box):
-        return Box((k, *prompt.start), (k + 1, *prompt.stop))
-    return Scribble(prompt.mask[None], prompt.positive, origin=(k, 0, 0))
 
 
 INTRO = (

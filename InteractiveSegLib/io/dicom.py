@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Series:
 
 def find_series(folder: Path, wanted: str | None) -> Series:
     """The one series of the folder (and the folders in it), or the one that `wanted` names by number or UID."""
-    found = _all_series(folder)
+    found = list_series(sorted(p for p in folder.rglob("*") if p.is_file()))
     if not found:
         raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
     listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
@@ -58,9 +59,10 @@ def find_series(folder: Path, wanted: str | None) -> Series:
     return exact[0]
 
 
-def _all_series(folder: Path) -> list[Series]:
+def list_series(files: Iterable[Path]) -> list[Series]:
+    """The series among some files; what is no DICOM image is passed over."""
     groups = defaultdict(list)
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in files:
         header = _read_header(path)
         if header is not None:
             groups[str(header.get("SeriesInstanceUID") or "")].append((path, header))

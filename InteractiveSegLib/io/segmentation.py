@@ -70,8 +70,8 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
         raise InteractiveSegError(f"{path} could not be written (is the disk full?): choose another place.") from error
 
 
-def read_mask(path: str | Path, image: LoadedImage) -> np.ndarray:
-    """A mask or scribble from a file, True where it is not 0; it must match `image` in size and place."""
+def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) -> np.ndarray:
+    """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must match `image` in size and place."""
     loaded = read_image(path)
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
@@ -86,7 +86,7 @@ def read_mask(path: str | Path, image: LoadedImage) -> np.ndarray:
         raise InteractiveSegError(
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
-    return array != 0
+    return array != 0 if label is None else array == label
 
 
 def _set_geometry(image: sitk.Image, affine: np.ndarray, path: Path) -> None:

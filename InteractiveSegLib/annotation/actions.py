@@ -1,0 +1,200 @@
+"""What was said to a case, as JSON: the lines of the journal, and the file that gives prompts to several cases.
+
+An action is a dictionary with one of these keys, positions in voxels (k, j, i) or (row, column):
+  {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
+  {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
+  speaks to slices along another array axis than the study's;
+  {"predict": [slices]}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}}; {"resume": true} where the case
+  was opened again, past which nothing is undone.
+"""
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..prompts import Box, Click, Lasso, Prompt, Scribble
+from ..session import InteractiveSession
+from ..types import InteractiveSegError, bounding_box
+
+FORMAT = "interactive-seg prompts 1"
+PROMPTS = ("click", "click_ras", "box", "lasso", "scribble")
+OTHERS = ("predict", "undo", "redo", "reset", "set_mask", "resume")
+Action = dict[str, Any]
+
+
+def action_of(prompt: Prompt) -> Action:
+    """A prompt as an action."""
+    if isinstance(prompt, Box):
+        return {"box": [whole(prompt.start), whole(prompt.stop)]}
+    if isinstance(prompt, Lasso):
+        action = {"lasso": [plain(point) for point in prompt.points]}
+    elif isinstance(prompt, Scribble):
+        drawn = np.argwhere(prompt.mask) + (prompt.origin or (0,) * np.ndim(prompt.mask))
+        action = {"scribble": drawn.tolist()}
+    elif prompt.position is None:
+        action = {"click_ras": plain(prompt.position_ras)}
+    else:
+        action = {"click": plain(prompt.position)}
+    return action if prompt.positive else {**action, "positive": False}
+
+
+def plain(numbers: Any) -> list[float]:
+    return [float(n) if float(n) % 1 else int(n) for n in numbers]
+
+
+def whole(numbers: Any) -> list[int]:
+    return [int(n) for n in numbers]
+
+
+def prompt_of(action: Action) -> Prompt:
+    """The prompt of an action; InteractiveSegError with one sentence for anything else."""
+    kind = next((key for key in PROMPTS if key in action), None) if isinstance(action, dict) else None
+    rest = set(action) - {kind, "positive", "axis"} if kind is not None else {""}
+    if rest or not isinstance(action.get("positive", True), bool) or action.get("axis", 0) not in (0, 1, 2):
+        raise InteractiveSegError(f"Got the prompt {shortened(action)}, expected one of {', '.join(PROMPTS)}, perhaps with "
+                                  '"positive": false: correct it.')
+    positive = action.get("positive", True)
+    try:
+        numbers = np.array(action[kind], dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.full(1, np.nan)
+    if numbers.ndim != (1 if kind.startswith("click") else 2) or numbers.size == 0 or not np.isfinite(numbers).all():
+        raise InteractiveSegError(f"Got the prompt {shortened(action)}, whose places are not numbers of one length: correct it.")
+    if kind == "click":
+        return Click(tuple(numbers.tolist()), positive)
+    if kind == "click_ras":
+        return Click(position_ras=tuple(numbers.tolist()), positive=positive)
+    if kind == "box":
+        if len(numbers) != 2:
+            raise InteractiveSegError(f"Got the box {shortened(action)}, expected [[start], [stop]]: correct it.")
+        return Box(tuple(np.floor(numbers[0]).astype(int).tolist()), tuple(np.ceil(numbers[1]).astype(int).tolist()))
+    if kind == "lasso":
+        return Lasso(tuple(map(tuple, numbers.tolist())), positive)
+    return scribble_of(np.rint(numbers).astype(int), positive)
+
+
+def scribble_of(voxels: np.ndarray, positive: bool) -> Scribble:
+    """voxels: (n, dimensions)."""
+    origin = voxels.min(axis=0)
+    shape = voxels.max(axis=0) - origin + 1
+    if origin.min() < 0 or np.prod(shape.astype(float)) > 2**31:
+        raise InteractiveSegError(f"Got a scribble from {origin.tolist()} with the size {shape.tolist()}: draw it in the image.")
+    mask = np.zeros(shape, bool)
+    mask[tuple((voxels - origin).T)] = True
+    return Scribble(mask, positive, tuple(origin.tolist()))
+
+
+def shortened(action: Any) -> str:
+    text = json.dumps(action, default=str)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def pack_mask(mask: np.ndarray) -> Action:
+    """A bool array as JSON: its box, one bit per voxel, compressed."""
+    start, stop = bounding_box(mask)
+    crop = mask[tuple(slice(a, b) for a, b in zip(start, stop))]
+    return {"start": list(start), "stop": list(stop), "bits": base64.b64encode(zlib.compress(np.packbits(crop), 1)).decode()}
+
+
+def unpack_mask(packed: Action, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse; InteractiveSegError when it is damaged or of another image."""
+    mask = np.zeros(shape, bool)
+    try:
+        crop = mask[tuple(slice(a, b) for a, b in zip(packed["start"], packed["stop"]))]
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(packed["bits"])), np.uint8)
+        crop[...] = np.unpackbits(bits, count=crop.size).reshape(crop.shape)
+    except (TypeError, KeyError, ValueError, IndexError, zlib.error) as error:
+        raise InteractiveSegError("Got a mask in a journal that does not fit the image: the image was changed, or the journal is "
+                                  "damaged, so annotate the case again.") from error
+    return mask
+
+
+def perform(session: InteractiveSession, action: Action) -> Any:
+    """Do an action; returns the session's update."""
+    if not isinstance(action, dict) or not any(key in action for key in OTHERS):
+        prompt = prompt_of(action)
+        if action.get("axis", session.axis) != session.axis and len(session.shape) == 3:
+            session.set_slice(action["axis"], 0)
+        return session.add(prompt)
+    if "predict" in action:
+        return session.predict(slices=action["predict"])
+    if "set_mask" in action:
+        return session.set_mask(unpack_mask(action["set_mask"], session.shape))
+    return getattr(session, next(key for key in OTHERS if key in action))()
+
+
+def standing(actions: Sequence[Action]) -> list[Action]:
+    """The prompts among some actions that were not undone."""
+    before: list[Action] = []
+    done: list[Action] = []
+    undone: list[Action] = []
+    for action in actions:
+        if "resume" in action:
+            before, done, undone = effective(before, done), [], []
+        elif "undo" in action or "redo" in action:
+            source, target = (done, undone) if "undo" in action else (undone, done)
+            if source:
+                target.append(source.pop())
+        else:
+            done.append(action)
+            undone = []
+    return effective(before, done)
+
+
+def effective(before: list[Action], done: list[Action]) -> list[Action]:
+    """The prompts that count when `done` follows on the prompts `before`."""
+    resets = [n for n, action in enumerate(done) if "reset" in action]
+    counted = done[resets[-1]:] if resets else before + done
+    return [action for action in counted if any(key in action for key in PROMPTS)]
+
+
+def repeatable(actions: Sequence[Action]) -> list[Action]:
+    """What a person said, without what the program did by itself."""
+    return [action for action in actions if "predict" not in action and "resume" not in action]
+
+
+def read_prompts(path: Path) -> dict[str, list[Action]]:
+    """The actions of a file for each case that it names, checked as far as possible without the images."""
+    try:
+        table = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise InteractiveSegError(f"{path} cannot be read as JSON ({error}): correct it.") from error
+    cases = table.get("cases") if isinstance(table, dict) and table.get("format") == FORMAT else None
+    if not isinstance(cases, dict) or not all(isinstance(actions, list) for actions in cases.values()):
+        raise InteractiveSegError(f'{path} is no list of prompts, expected {{"format": "{FORMAT}", "cases": {{NAME: [...]}}}}: '
+                                  "see `interactive-seg annotate --help`.")
+    for name, actions in cases.items():
+        for action in actions:
+            if not isinstance(action, dict) or not any(key in action for key in OTHERS):
+                try:
+                    prompt_of(action)
+                except InteractiveSegError as error:
+                    raise InteractiveSegError(f"{path}, case {name}: {error}") from error
+    return cases
+
+
+def write_prompts(path: Path, cases: dict[str, list[Action]]) -> None:
+    """The inverse: a file that `read_prompts` reads, whole or not at all."""
+    lines = ",\n".join(
+        f"  {json.dumps(name)}: [\n" + ",\n".join(f"   {json.dumps(action)}" for action in actions) + "\n  ]"
+        for name, actions in cases.items()
+    )
+    replace_bytes(path, f'{{\n "format": "{FORMAT}",\n "cases": {{\n{lines}\n }}\n}}\n'.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error

@@ -1,0 +1,140 @@
+"""A case that is open: its session, of which every action is on disk when the method returns. Prints nothing, draws nothing."""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..acceptance import accepted_entries
+from ..evaluation.metrics import dice
+from ..io import LoadedImage
+from ..placement import in_slices
+from ..prompts import Prompt
+from ..session import InteractiveSession, SliceState
+from ..types import LabelUpdate
+from .actions import PROMPTS, Action, action_of, pack_mask, perform, prompt_of, standing, unpack_mask
+from .state import CaseRecord, StudyState
+
+PAUSE = 120.0  # seconds between two actions; a longer pause counts as this much work
+CHUNK = 8  # slices that are predicted before the next sign of life
+
+
+class OpenCase:
+    """One case of a study while it is annotated.
+
+    image: with its place in the patient. session: read from it what you like, but act through this object. reference: bool,
+    the image's shape, or None.
+    """
+
+    def __init__(self, state: StudyState, task: str, record: CaseRecord, image: LoadedImage, session: InteractiveSession,
+                 reference: np.ndarray | None = None) -> None:
+        self.state, self.task, self.name = state, task, record.name
+        self.image, self.session, self.reference = image, session, reference
+        self.prompts, self.seconds = record.prompts, record.seconds
+        self.axis = session.axis
+        self.undoable = self.redoable = 0  # actions since the case was opened
+        self.actions, mask = state.journal(record.name, task)
+        if self.actions:
+            self._resume(mask)
+        self.last = time.monotonic()
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Bool, the image's shape."""
+        return self.session.mask
+
+    @property
+    def dice(self) -> float | None:
+        """Against the reference; None without one."""
+        return None if self.reference is None else float(dice(self.mask, self.reference))
+
+    @property
+    def can_predict(self) -> bool:
+        """Whether the model has an answer before any prompt: it knows the object, or the context has examples."""
+        family, context = self.session.family, self.session.context
+        return family.automatic and (not family.contextual or any(info.enabled for info in context.infos()))
+
+    def predict(self) -> Iterator[LabelUpdate]:
+        """Segment the whole image without a prompt, some slices at a time. Nothing happens until the result is walked over."""
+        session = self.session
+        whole = len(session.shape) == 2 or session.family.volumetric
+        indices = [session.index] if whole else list(range(session.shape[session.axis]))
+        for first in range(0, len(indices), CHUNK):
+            yield self.do({"predict": indices[first:first + CHUNK]})
+
+    def add(self, prompt: Prompt) -> LabelUpdate:
+        """Give a prompt, to slices along the session's working axis."""
+        action = action_of(prompt)
+        return self.do(action if self.session.axis == self.axis else {**action, "axis": self.session.axis})
+
+    def undo(self) -> LabelUpdate:
+        """Take the last action back; nothing from before the case was opened."""
+        return self.do({"undo": True}) if self.undoable else self._nothing()
+
+    def redo(self) -> LabelUpdate:
+        """Do it again."""
+        return self.do({"redo": True}) if self.redoable else self._nothing()
+
+    def reset(self) -> LabelUpdate:
+        """Forget all prompts and clear the mask."""
+        return self.do({"reset": True})
+
+    def set_mask(self, mask: np.ndarray) -> LabelUpdate:
+        """Replace the mask, as after an edit by hand."""
+        return self.do({"set_mask": pack_mask(np.asarray(mask) != 0)})
+
+    def do(self, action: Action) -> LabelUpdate:
+        """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
+        update = perform(self.session, action)
+        step = -1 if "undo" in action else 1
+        self.undoable += step
+        self.redoable = self.redoable - step if "undo" in action or "redo" in action else 0
+        self._note(action)
+        return update
+
+    def _note(self, action: Action) -> None:
+        self.prompts += any(key in action for key in PROMPTS)
+        self._pass_time()
+        self.state.append(self.name, self.task, len(self.actions), action, pack_mask(self.mask), self.prompts, self.seconds)
+        self.actions.append(action)
+
+    def _nothing(self) -> LabelUpdate:
+        zeros = (0,) * len(self.session.shape)
+        nothing = np.zeros(zeros, np.uint8)
+        return LabelUpdate(zeros, zeros, nothing, nothing, self.session.targets)
+
+    def _pass_time(self) -> None:
+        now = time.monotonic()
+        self.seconds += min(now - self.last, PAUSE)
+        self.last = now
+
+    def _resume(self, mask: Action | None) -> None:
+        """The mask as it was left and the prompts behind it, whatever became of the model and the context since."""
+        labels = unpack_mask(mask, self.session.shape) if mask is not None else np.zeros(self.session.shape, bool)
+        prompts = [(prompt_of(action), action.get("axis", self.axis)) for action in standing(self.actions)]
+        self.session.restore(labels, prompts)
+        self.last = time.monotonic()
+        self._note({"resume": True})
+
+    def examples(self) -> list[dict[str, Any]]:
+        """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object."""
+        shape, axis = self.session.shape, self.session.axis
+        said: dict[int, tuple[Prompt, ...]] = {}
+        for prompt in self.session.prompts:
+            for index, local in in_slices(prompt, shape, axis).items():
+                said[index] = (*said.get(index, ()), local)
+        planes = self.mask[None] if len(shape) == 2 else np.moveaxis(self.mask, axis, 0)
+        held = np.flatnonzero(planes.any(axis=(1, 2))).tolist()
+        states = {(axis, index, 1): SliceState(said.get(index, ())) for index in held}
+        return list(accepted_entries(self.session, states, self.name).values())
+
+    def results(self) -> dict[str, Any]:
+        """What the study notes of an accepted case."""
+        self._pass_time()
+        voxels = int(self.mask.sum())
+        flat = min(self.image.array.shape[:-2], default=1) == 1  # a picture or a lone slice has no volume
+        volume = None if flat else round(voxels * float(np.prod(self.image.spacing)) / 1000, 4)
+        return {"voxels": voxels, "volume_ml": volume, "dice": self.dice, "seconds": round(self.seconds, 3),
+                "prompts": self.prompts}

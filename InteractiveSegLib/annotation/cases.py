@@ -1,0 +1,103 @@
+"""The cases in a folder: image files, and DICOM series wherever they lie. Reads names and headers only."""
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from ..io.dicom import Series, list_series
+from ..types import InteractiveSegError
+
+IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """One image to annotate.
+
+    name: for lists and for the results' files. source: the file, or the folder that holds a series, relative to the study
+    with forward slashes. series: a DICOM series' UID, empty for files. title: what it is, in words.
+    """
+
+    name: str
+    source: str
+    series: str = ""
+    title: str = ""
+
+
+def find_cases(study: Path, leave_out: Collection[Path] = ()) -> list[CaseFile]:
+    """Every case below a folder, by name. leave_out: folders that hold results or references."""
+    if not study.is_dir():
+        raise InteractiveSegError(f"{study} is not a folder: give the folder that holds the cases.")
+    skipped = {path.resolve() for path in leave_out}
+    images, others = [], []
+    for path in walk(study, skipped):
+        lower = path.name.lower()
+        if lower.endswith(IMAGES):
+            if not lower.endswith(SEGMENTATIONS):
+                images.append(path.relative_to(study).as_posix())
+        else:
+            others.append(path)
+    stems = Counter(stem(source) for source in images)
+    files = [CaseFile(stem(s) if stems[stem(s)] == 1 else s, s, title=PurePosixPath(s).name) for s in images]
+    found = [*files, *series_cases(study, others)]
+    return sorted(with_own_names(found), key=lambda case: case.name)
+
+
+def walk(folder: Path, skipped: Collection[Path]) -> Iterator[Path]:
+    """The files below a folder, in order, without hidden ones and without the skipped folders."""
+    for at, folders, files in os.walk(folder):
+        here = Path(at)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).resolve() not in skipped)
+        yield from (here / name for name in sorted(files) if not name.startswith("."))
+
+
+def stem(source: str) -> str:
+    """A relative path without the image's suffix."""
+    suffix = next((s for s in IMAGES if source.lower().endswith(s)), "")
+    return source[: len(source) - len(suffix)]
+
+
+def series_cases(study: Path, files: Collection[Path]) -> list[CaseFile]:
+    """One case for each DICOM series. It is called like its folder, with its number where the folder holds several."""
+    found = [(common_folder(study, series), series) for series in list_series(files)]
+    crowd = Counter(folder for folder, _ in found)
+    cases = []
+    for folder, series in found:
+        number = re.sub(r"[^\w. -]", "_", f"series {series.number or series.uid[-8:]}")
+        if folder == ".":
+            name = number
+        else:
+            name = folder if crowd[folder] == 1 else f"{folder}/{number}"
+        cases.append(CaseFile(name, folder, series.uid, series.title))
+    return cases
+
+
+def common_folder(study: Path, series: Series) -> str:
+    parents = {str(path.parent) for path, _ in series.headers}
+    return Path(os.path.commonpath(parents)).relative_to(study).as_posix()
+
+
+def with_own_names(cases: list[CaseFile]) -> list[CaseFile]:
+    """The cases with " (2)" and so on behind a name that several have."""
+    seen: Counter[str] = Counter()
+    named = []
+    for case in cases:
+        seen[case.name] += 1
+        named.append(case if seen[case.name] == 1 else replace(case, name=f"{case.name} ({seen[case.name]})"))
+    return named
+
+
+def find_reference(folder: Path, case: CaseFile) -> Path | None:
+    """The reference of a case in a folder of references: the file that is called like the case or like its image."""
+    endings = (*SEGMENTATIONS, *IMAGES, ".dcm")
+    for name in (case.name, stem(case.source), PurePosixPath(case.name).name):
+        for ending in endings:
+            path = folder / f"{name}{ending}"
+            if path.is_file():
+                return path
+    return None

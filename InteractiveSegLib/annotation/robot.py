@@ -1,0 +1,32 @@
+"""The robot user annotates an open case against its reference. It sees the whole image and mends the worst slice first."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..evaluation.metrics import dice
+from ..robot import Robot, in_volume
+from ..types import InteractiveSegError
+from .case import OpenCase
+
+
+def prompt_until(case: OpenCase, robot: Robot, target_dice: float, most: int, rng: np.random.Generator) -> Iterator[float]:
+    """Prompt until the mask is good enough, or each slice that is wrong had `most` prompts. Yields Dice after each prompt."""
+    if case.reference is None:
+        raise InteractiveSegError(f"{case.name} has no reference, which the robot user needs: add one, or skip the case.")
+    flat, axis = case.reference.ndim == 2, case.session.axis
+    truth = case.reference[None] if flat else np.moveaxis(case.reference, axis, 0)
+    given: Counter[int] = Counter()
+    while dice(case.mask, case.reference) < target_dice:
+        mask = case.mask[None] if flat else np.moveaxis(case.mask, axis, 0)
+        wrong = (mask != truth).sum(axis=(1, 2))
+        wrong[[index for index, count in given.items() if count >= most]] = 0
+        index = int(wrong.argmax())
+        if wrong[index] == 0:
+            return
+        prompt = robot.prompt(truth[index], mask[index], rng, first=given[index] == 0 and truth[index].any())
+        case.add(prompt if flat else in_volume(prompt, axis, index))
+        given[index] += 1
+        yield dice(case.mask, case.reference)

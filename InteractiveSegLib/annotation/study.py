@@ -1,0 +1,201 @@
+"""A study: a folder of cases, one structure to segment in each, and what is done so far. Prints nothing; files in, files out."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..context import ContextStore
+from ..io import LoadedImage, Segment, read_image, read_mask, write_dicom_seg, write_segmentation
+from ..models import find_family
+from ..session import InteractiveSession
+from ..types import InteractiveSegError
+from .actions import repeatable, write_prompts
+from .case import OpenCase
+from .cases import find_cases, find_reference
+from .results import draw_curve, make_folder, write_table
+from .state import ACCEPTED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
+
+TASK = re.compile(r"\w[\w .,()+-]{0,59}")
+RESULTS = "annotations"  # the results' folder inside the study, unless another one is given
+
+
+class Study:
+    """Annotate one structure in the cases of a folder. Everything is on disk after each call; a new object goes on from there.
+
+    folder: with NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or DICOM, at any depth. task: the structure, such as "left atrium".
+    output: where results go, by default `annotations` in the folder: TASK/CASE.seg.nrrd (and .dcm for DICOM), TASK/cases.csv,
+    TASK/curve.png, the study's file and the context. references: a folder with masks that are called like the cases.
+    label: which value of the references is the structure, any but 0 by default. context: another context store.
+    frame: of images with several. options: of InteractiveSession, as model, weights, device, axis, window.
+    """
+
+    def __init__(self, folder: Path | str, task: str, output: Path | str | None = None, references: Path | str | None = None,
+                 label: int | None = None, context: Path | str | None = None, frame: int | None = None, **options: Any) -> None:
+        if not TASK.fullmatch(task):
+            raise InteractiveSegError(f"Got the task {task!r}, expected the name of a structure: use letters, digits and spaces.")
+        self.folder, self.task = Path(folder), task
+        self.output = Path(output) if output is not None else self.folder / RESULTS
+        self.results = self.output / task.strip().replace(" ", "_")
+        self.references = Path(references) if references is not None else None
+        if self.references is not None and not self.references.is_dir():
+            raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
+        self.label, self.frame, self.options = label, frame, options
+        self.family = find_family(options.get("model", "scribbleprompt"))
+        found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])
+        make_folder(self.results)
+        self.state = StudyState(self.output / "study.sqlite")
+        self.state.put_files(found)
+        store = ContextStore(context if context is not None else self.output / "context.sqlite")
+        self.context = store.open(self.state.identity(), task)
+        self.case: OpenCase | None = None
+        if not self.cases:
+            raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
+        self.write_results()
+
+    # what is there
+
+    @property
+    def cases(self) -> list[CaseRecord]:
+        """All cases by name."""
+        return self.state.records(self.task)
+
+    def record(self, name: str) -> CaseRecord:
+        """One of them."""
+        return self.state.record(name, self.task)
+
+    def next(self) -> CaseRecord | None:
+        """The case to work on now: one in progress, else the first to do, after the open one first; None at the end."""
+        cases = self.cases
+        at = [c.name for c in cases].index(self.case.name) if self.case is not None else 0
+        for wanted, among in ((PROGRESS, cases), (TODO, cases[at:] + cases[:at])):
+            for case in among:
+                if case.status == wanted and (self.case is None or case.name != self.case.name):
+                    return case
+        return None
+
+    def previous(self) -> CaseRecord | None:
+        """The case before the open one; without one, the case that was accepted last. `reopen` it to work on it again."""
+        cases = self.cases
+        if self.case is not None:
+            at = [c.name for c in cases].index(self.case.name)
+            return cases[at - 1] if at else None
+        accepted = [case for case in cases if case.status == ACCEPTED]
+        return max(accepted, key=lambda case: (case.changed, case.rank), default=None)
+
+    def mask_file(self, name: str) -> Path:
+        """Where the accepted mask of a case lies."""
+        return self.results / f"{name}.seg.nrrd"
+
+    def dicom_file(self, name: str) -> Path:
+        """Where it lies as DICOM SEG, if the case is DICOM."""
+        return self.results / f"{name}.dcm"
+
+    def read(self, record: CaseRecord) -> LoadedImage:
+        """A case's image."""
+        return read_image(self.folder / record.source, record.series or None, self.frame)
+
+    def read_reference(self, record: CaseRecord, image: LoadedImage) -> np.ndarray | None:
+        """Bool, the image's shape; None where the case has none."""
+        path = find_reference(self.references, record.file) if self.references is not None else None
+        return read_mask(path, image, self.label) if path is not None else None
+
+    # what a user does
+
+    def open(self, name: str | None = None, session: InteractiveSession | None = None) -> OpenCase:
+        """Open a case, by default the next one, with all that was done to it. The one that was open stays in progress.
+
+        session: one on the same image, where the caller makes its own; otherwise the image is read.
+        """
+        record = self.record(name) if name is not None else self.next()
+        if record is None:
+            raise InteractiveSegError(f"Every case of {self.folder} is done: reopen one to change it.")
+        if record.status == ACCEPTED:
+            raise InteractiveSegError(f"{record.name} is accepted: reopen it to change it.")
+        if session is None:
+            image = self.read(record)
+            session = self.make_session(image)
+        else:
+            image = LoadedImage(session.image, session.placement.affine, "", record.title)
+        reference = self.read_reference(record, image)
+        self.forget(record.name)
+        self.state.set_status(record.name, self.task, PROGRESS, note="")
+        self.case = OpenCase(self.state, self.task, record, image, session, reference)
+        return self.case
+
+    def make_session(self, image: LoadedImage) -> InteractiveSession:
+        """A session on an image with the study's model and context."""
+        context = self.context if self.family.contextual else None
+        return InteractiveSession(image.array, affine=image.affine, context=context, **self.options)
+
+    def accept(self) -> CaseRecord:
+        """Keep the open case's mask: files, context, table, curve. An empty mask says that the structure is not there."""
+        case = self._open_case()
+        record = self.record(case.name)
+        path = self.mask_file(case.name)
+        make_folder(path.parent)
+        write_segmentation(path, case.mask, case.image.affine, [Segment(self.task)])
+        note = ""
+        if record.is_dicom:
+            try:
+                write_dicom_seg(self.dicom_file(case.name), case.mask, case.image.affine, self.folder / record.source,
+                                record.series, self.frame, self.task, self.family.title)
+            except InteractiveSegError as error:  # the mask is safe in the other file
+                note = f"no DICOM SEG: {error}"
+        if self.family.contextual:
+            for example in case.examples():
+                self.context.add(**example)
+        self.state.set_status(case.name, self.task, ACCEPTED, note=note, **case.results())
+        self.case = None
+        self.write_results()
+        return self.record(case.name)
+
+    def skip(self, reason: str = "", name: str | None = None) -> CaseRecord:
+        """Leave a case out, by default the open one; its mask and its examples are taken back."""
+        name = name if name is not None else self._open_case().name
+        self._take_back(name, SKIPPED, reason)
+        for path in (self.mask_file(name), self.dicom_file(name)):
+            path.unlink(missing_ok=True)
+        return self.record(name)
+
+    def reopen(self, name: str) -> CaseRecord:
+        """Take an accepted or skipped case back into work, with all that was done to it."""
+        record = self.record(name)
+        if record.status in (ACCEPTED, SKIPPED):
+            started = bool(self.state.journal(name, self.task)[0])
+            self._take_back(name, PROGRESS if started else TODO, "")
+        return self.record(name)
+
+    def forget(self, name: str) -> None:
+        """Remove a case's examples from the context: an example counts only while its case is accepted."""
+        digest = self.context.digest(name)
+        for info in self.context.infos():
+            if info.provenance.case == digest:
+                self.context.remove(info.id)
+
+    def write_results(self) -> None:
+        """The table and the curve as files, from what is known of the cases."""
+        cases = self.cases
+        write_table(self.results / "cases.csv", cases)
+        draw_curve(self.results / "curve.png", cases, self.task)
+
+    def write_prompts(self, path: Path) -> None:
+        """All that was said to the cases, as a file that `read_prompts` reads, so that it can be done again."""
+        said = {case.name: repeatable(self.state.journal(case.name, self.task)[0]) for case in self.cases}
+        write_prompts(path, {name: actions for name, actions in said.items() if actions})
+
+    # how it is done
+
+    def _open_case(self) -> OpenCase:
+        if self.case is None:
+            raise InteractiveSegError("No case is open: open one first.")
+        return self.case
+
+    def _take_back(self, name: str, status: str, note: str) -> None:
+        self.state.set_status(name, self.task, status, note=note, voxels=None, volume_ml=None, dice=None)
+        self.forget(name)
+        if self.case is not None and self.case.name == name:
+            self.case = None
+        self.write_results()

@@ -1,0 +1,171 @@
+"""`interactive-seg annotate`: a folder of cases in, a mask of one structure in each of them out; each case helps the next one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..types import InteractiveSegError
+from .segment import numbers
+
+EXAMPLES = """Without prompts or a robot it lists the cases and what is done. Prompts come from the Slicer panel, from a file, or
+from the robot user, who looks at references. Everything is on disk after each prompt: interrupt it, and the same command goes on.
+
+results, in STUDY/annotations or -o FOLDER:
+  TASK/CASE.seg.nrrd      the accepted mask; CASE.dcm beside it is a DICOM SEG where the case is DICOM
+  TASK/cases.csv          case, status, prompts, seconds, volume, Dice where there is a reference
+  TASK/curve.png          prompts per case in the order of acceptance
+  TASK/report.html        all of it on one page, with a picture of each case
+  TASK/prompts.json       what was said, as --prompts reads it
+  study.sqlite            the state; context.sqlite: the accepted examples (see `interactive-seg context`)
+
+prompts file: positions are voxels K,J,I (R,C in a picture), in the order in which they are given; a named case is accepted
+after its last prompt.
+  {"format": "interactive-seg prompts 1", "cases": {
+    "patient01": [{"click": [12, 80, 77]}, {"click": [12, 20, 30], "positive": false}, {"undo": true}],
+    "patient02": [{"box": [[9, 40, 40], [15, 96, 90]]}, {"scribble": [[12, 60, 61], [12, 60, 62], [12, 61, 63]]},
+                  {"click_ras": [-12.5, 3, 40]}, {"lasso": [[12, 30, 30], [12, 30, 60], [12, 60, 45]]}]}}
+
+examples:
+  interactive-seg annotate scans --task "left atrium"
+  interactive-seg annotate scans --task "left atrium" --prompts prompts.json
+  interactive-seg annotate scans --task "left atrium" --robot --references masks --target-dice 0.9 -o out"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = commands.add_parser("annotate", help="annotate a folder of cases, each helping the next", description=__doc__,
+                                 epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a folder with NIfTI, NRRD, MHA, PNG, DICOM at any depth")
+    parser.add_argument("--task", required=True, metavar="NAME", help="the structure, such as \"left atrium\"")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go (default: STUDY/annotations)")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts for cases by name")
+    who.add_argument("--robot", nargs="?", const="clicks", choices=("clicks", "scribbles", "box"),
+                     help="a robot user prompts, looking at the references (default: clicks)")  # fmt: skip
+    parser.add_argument("--references", type=Path, metavar="FOLDER", help="masks that are called like the cases")
+    parser.add_argument("--label", type=int, metavar="N", help="value of the references that counts (default: all but 0)")
+    parser.add_argument("--target-dice", type=float, default=0.9, metavar="D", help="the robot stops there (default: 0.9)")
+    parser.add_argument("--max-prompts", type=int, default=20, metavar="N", help="the robot's most in one slice (default: 20)")
+    parser.add_argument("--jitter", type=float, default=0.0, metavar="PX", help="how unsteady its hand is (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
+    parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
+    parser.add_argument("--reopen", action="append", default=[], metavar="CASE", help="take a case back into work")
+    parser.add_argument("--context", type=Path, metavar="FILE.sqlite", help="another context store than the study's own")
+    parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
+    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
+    parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
+    parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, if there are several")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one core less than there are)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..annotation import Study
+    from ..annotation.actions import read_prompts
+    from ..device import set_threads
+
+    if args.robot and args.references is None:
+        raise InteractiveSegError("The robot user needs --references: give the folder with the masks.")
+    if not 0 < args.target_dice <= 1 or args.max_prompts < 1:
+        raise InteractiveSegError(f"Got --target-dice {args.target_dice} and --max-prompts {args.max_prompts}, expected up to 1 "
+                                  "and at least 1.")
+    set_threads(args.threads)
+    options = {"model": args.model, "weights": args.weights, "axis": args.axis, "window": args.window, "device": args.device}
+    prompts = read_prompts(args.prompts) if args.prompts else {}
+    study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, **options)
+    for name in [*prompts, *args.skip, *args.reopen]:
+        study.record(name)
+    for name in args.reopen:
+        study.reopen(name)
+    for name in args.skip:
+        study.skip("by hand", name)
+    try:
+        work = annotate_all(study, args, prompts)
+        for record in work:
+            print(line_of(record, len(study.cases)), flush=True)
+    except KeyboardInterrupt:
+        print(f"\n{args.study}: interrupted; the same command goes on from here", file=sys.stderr)
+        finish(study)
+        raise
+    finish(study)
+    return 0
+
+
+def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
+    """Open, predict, prompt and accept case after case; yields the record of each."""
+    chosen = [name for name in prompts if study.record(name).status not in ("accepted", "skipped")]
+    passed: set[str] = set()
+    while True:
+        if args.robot:
+            upcoming = [case for case in study.cases if case.status in ("in progress", "todo") and case.name not in passed]
+            upcoming.sort(key=lambda case: case.status)  # what was begun comes first
+            name = upcoming[0].name if upcoming else None
+        else:
+            name = next((name for name in chosen if name not in passed), None)
+        if name is None:
+            return
+        passed.add(name)
+        try:
+            case = study.open(name)
+            prompt_case(case, args, prompts.get(name, []))
+        except InteractiveSegError as error:
+            print(f"{name}: skipped, {error}", file=sys.stderr)
+            yield study.skip(str(error), name)
+            continue
+        yield study.accept()
+
+
+def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
+    """Everything between opening and accepting a case. What was done before an interruption is not done again."""
+    from tqdm import tqdm
+
+    from ..annotation.actions import repeatable
+    from ..annotation.robot import prompt_until
+    from ..robot import Robot
+
+    if not case.actions and case.can_predict:
+        for _ in tqdm(case.predict(), desc=f"{case.name}, from context", leave=False, disable=None):
+            pass
+    if args.robot:
+        rng = np.random.default_rng([args.seed, len(case.actions)])
+        robot = Robot(args.robot, args.jitter)
+        with tqdm(desc=case.name, unit="prompt", leave=False, disable=None) as bar:
+            for score in prompt_until(case, robot, args.target_dice, args.max_prompts, rng):
+                bar.update()
+                bar.set_postfix(dice=f"{score:.3f}")
+        return
+    said = repeatable(case.actions)
+    left = actions[len(said):] if said == actions[:len(said)] else actions
+    for action in tqdm(left, desc=case.name, unit="prompt", leave=False, disable=None):
+        case.do(action)
+
+
+def line_of(record, count: int) -> str:
+    """One line on a case for the terminal."""
+    size = "" if record.volume_ml is None else f"{record.volume_ml:.4g} ml"
+    dice = "" if record.dice is None else f"Dice {record.dice:.3f}"
+    order = "" if record.rank is None else f"{record.rank + 1}/{count}"
+    words = (f"{order:>7}", f"{record.name:28}", f"{record.status:11}", f"{record.prompts:4} prompts", f"{record.seconds:7.1f} s",
+             f"{size:>12}", dice, record.note)
+    return "  ".join(words).rstrip()
+
+
+def finish(study) -> None:
+    """Write the page and the prompts, and say where all of it lies."""
+    from ..annotation.page import write_page
+
+    page = write_page(study)
+    study.write_prompts(study.results / "prompts.json")
+    cases = study.cases
+    left = [case for case in cases if case.status in ("todo", "in progress")]
+    if left:
+        print(f"\n{len(left)} of {len(cases)} cases are left:")
+        for case in left[:20]:
+            print(line_of(case, len(cases)) + f"  {case.title}")
+    print(f"\nreport: {page}\ntable:  {study.results / 'cases.csv'}")

@@ -1,0 +1,113 @@
+"""Masks as DICOM SEG that refer to the images they were drawn on, and back. Knows no models. highdicom is imported when used."""
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from .. import __version__
+from ..types import InteractiveSegError
+from . import dicom
+from .image import LPS_TO_RAS
+
+SAME_MM = 0.01  # of the distance between two grids' corners
+ABNORMAL = re.compile(r"tumou?r|lesion|cyst|nodule|polyp|metasta|infarct|h(a)?emorrhage|stenosis|aneurysm", re.IGNORECASE)
+NUMBER = 900  # of the series: beyond what scanners count to
+
+
+def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Path, series: str, frame: int | None, name: str,
+                    model: str) -> None:
+    """Write a mask as a binary DICOM SEG in the study of its images, read it back, and keep it only if it is the same.
+
+    mask: bool (k, j, i), or (row, column). affine: of the mask, (i, j, k, 1) -> RAS mm. folder, series, frame: as
+    for `read_image`. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
+    """
+    import highdicom as hd
+
+    files, mask = in_file_order(mask, affine, folder, series, frame)
+    sources = [header_of(file) for file in files]
+    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the scanner wrote, which is not ours to mend
+            segmentation = hd.seg.Segmentation(
+                sources, mask.astype(np.uint8), hd.seg.SegmentationTypeValues.BINARY, [describe(name, model)],
+                series_instance_uid=hd.UID(), series_number=NUMBER, sop_instance_uid=hd.UID(), instance_number=1,
+                manufacturer="InteractiveSeg", manufacturer_model_name=model, software_versions=__version__,
+                device_serial_number="0", content_label="SEGMENTATION", series_description=f"Segmentation: {name}"[:64],
+            )  # fmt: skip
+            segmentation.save_as(part)
+        if not np.array_equal(pixels_of(part, sources), mask):
+            raise InteractiveSegError(f"{path} came back with other pixels than were written: use the other file.")
+        part.replace(path)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        if isinstance(error, InteractiveSegError):
+            raise
+        raise InteractiveSegError(f"{path} cannot be written as DICOM SEG ({error}): the images lack what it "
+                                  "demands, so use the other file.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def header_of(file: Path) -> pydicom.Dataset:
+    """A file without its pixels, and without an empty character set, which highdicom takes for an unknown one."""
+    header = pydicom.dcmread(file, stop_before_pixels=True)
+    if not header.get("SpecificCharacterSet", "ISO_IR 6"):
+        del header.SpecificCharacterSet
+    return header
+
+
+def in_file_order(mask: np.ndarray, affine: np.ndarray, folder: Path, series: str, frame: int | None
+                  ) -> tuple[list[Path], np.ndarray]:
+    """The images' files and the mask (file or frame, row, column) in their order; the mask may run the other way along k."""
+    files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None), frame)
+    mask = np.asarray(mask, bool)
+    mask = mask.reshape((1,) * (3 - mask.ndim) + mask.shape)
+    if affine_lps is None:  # a lone file: its frames are in its own order
+        return files, mask
+    place = LPS_TO_RAS @ affine_lps
+    last = len(files) - 1
+    turned = np.array(affine, float)
+    turned[:, 3] += turned[:, 2] * last
+    turned[:, 2] *= -1
+    corner = np.array([mask.shape[2] - 1, mask.shape[1] - 1, last, 1])
+    for grid, planes in ((np.asarray(affine, float), mask), (turned, mask[::-1])):
+        apart = max(np.linalg.norm((grid - place) @ c) for c in (corner, np.array([0, 0, 0, 1])))
+        if apart < SAME_MM * np.linalg.norm(place[:3, 0]) * 10 and len(planes) == len(files):
+            return files, planes
+    raise InteractiveSegError(f"The mask does not lie on the images of {folder}: segment the series itself.")
+
+
+def describe(name: str, model: str) -> Any:
+    """highdicom's description of the one segment: codes of SNOMED CT, semi-automatic."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    word = "".join(part.capitalize() for part in re.findall(r"[A-Za-z]+", name))
+    abnormal = ABNORMAL.search(name) is not None
+    category = codes.SCT.MorphologicallyAbnormalStructure if abnormal else codes.SCT.AnatomicalStructure
+    kind = getattr(codes.SCT, word, codes.SCT.Lesion if abnormal else category) if word else category
+    identification = hd.AlgorithmIdentificationSequence(model, codes.DCM.ArtificialIntelligence, __version__)
+    return hd.seg.SegmentDescription(1, name[:64], category, kind, hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+                                     identification)
+
+
+def pixels_of(path: Path, sources: list[pydicom.Dataset]) -> np.ndarray:
+    """The first segment, bool (source file or frame, row, column); False where the file is silent about a source image."""
+    import highdicom as hd
+
+    segmentation = hd.seg.segread(path)
+    if len(sources) == 1 and "NumberOfFrames" in sources[0]:
+        uid, frames = sources[0].SOPInstanceUID, range(1, int(sources[0].NumberOfFrames) + 1)
+        planes = segmentation.get_pixels_by_source_frame(uid, list(frames), segment_numbers=[1], ignore_spatial_locations=True,
+                                                         assert_missing_frames_are_empty=True)
+    else:
+        uids = [source.SOPInstanceUID for source in sources]
+        planes = segmentation.get_pixels_by_source_instance(uids, segment_numbers=[1], ignore_spatial_locations=True,
+                                                            assert_missing_frames_are_empty=True)
+    return planes[..., 0] > 0
