@@ -4,7 +4,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,9 @@ def load_items(data: Path, task_filter: str = "*", max_images: int | None = None
     """
     items: list[Item] = []
     for path in _pack_files(Path(data)):
-        by_task: dict[str, list[Item]] = {}
-        for item in _read_pack(path, task_filter):
-            by_task.setdefault(item.task, []).append(item)
-        for task in sorted(by_task):
-            items += _spread_over_subjects(by_task[task], max_images, seed)
+        tasks = by_task(list(_read_pack(path, task_filter)))
+        for task in sorted(tasks):
+            items += _spread_over_subjects(tasks[task], max_images, seed)
     if not items:
         raise InteractiveSegError(f"No task of {data} matches '{task_filter}': give a glob on pack/label: '*acdc*/*'.")
     return items
@@ -134,10 +132,16 @@ def _read_volumes(pack: np.lib.npyio.NpzFile, name: str, names: dict[str, str], 
                 yield Item(task, name, entry["subject"], entry["key"], int(k), image[k], truth, spacing, subsets)
 
 
-def _spread_over_subjects(items: list[Item], max_images: int | None, seed: int) -> list[Item]:
-    if max_images is None or len(items) <= max_images:
-        return items
-    rng = np.random.default_rng([seed, zlib.crc32(items[0].task.encode())])
+def by_task(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """The items of each task, in their order."""
+    tasks: dict[str, list[Item]] = {}
+    for item in items:
+        tasks.setdefault(item.task, []).append(item)
+    return tasks
+
+
+def subjects_in_turn(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+    """All indices of a task's items, shuffled, but every subject's first item before any subject's second one."""
     turn: dict[str, int] = {}
     ranked = []
     for n in rng.permutation(len(items)):
@@ -146,4 +150,11 @@ def _spread_over_subjects(items: list[Item], max_images: int | None, seed: int) 
         ranked.append((turn[subject], int(n)))
     order = {subject: place for place, subject in enumerate(turn)}
     ranked.sort(key=lambda entry: (entry[0], order[items[entry[1]].subject]))
-    return [items[n] for n in sorted(n for _, n in ranked[:max_images])]
+    return [n for _, n in ranked]
+
+
+def _spread_over_subjects(items: list[Item], max_images: int | None, seed: int) -> list[Item]:
+    if max_images is None or len(items) <= max_images:
+        return items
+    rng = np.random.default_rng([seed, zlib.crc32(items[0].task.encode())])
+    return [items[n] for n in sorted(subjects_in_turn(items, rng)[:max_images])]
