@@ -16,9 +16,9 @@ from .augment import relight, sample, smooth_noise
 from .bundle import Case, DataSet
 
 TARGETS = tuple(HEART)
-CLICKS_ONLY = -1  # in place of a target's number: the structure has no name here
+CLICKS_ONLY = -1  # in place of a target's number: no name is given, or the structure has none here
 WHOLE_SHARE = 0.3  # of views show the whole slice, the others the heart with some margin
-ABSENT_SHARE = 0.12  # of views by name are of a slice without the target
+ABSENT_SHARE = 0.2  # of views by name are of a slice without the target
 MIN_PIXELS = 8
 
 
@@ -105,8 +105,9 @@ class Hearts:
         for named, of in source.named.items():  # scar after the myocardium that it lies in
             numbered[np.isin(labels, of)] = TARGETS.index(named) + 1
         known = np.isin(TARGETS, list(source.named))
-        target = TARGETS.index(name) if name in TARGETS else CLICKS_ONLY
-        return View(image.astype(np.float32), truth, target, strokes, sample(numbered, grid, nearest=True).astype(np.uint8), known)
+        target = TARGETS.index(name) if by_name else CLICKS_ONLY
+        numbered = sample(numbered, grid, nearest=True).astype(np.uint8)
+        return View(image.astype(np.float32), truth, target, strokes, numbered, known)
 
 
 UNMARKED = 4  # in ACDC's scribbles

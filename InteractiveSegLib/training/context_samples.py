@@ -155,8 +155,9 @@ class ContextTasks:
             image, target = painted(rng, self.size)
             spacing = (1.0, 1.0)
         else:
-            image, target, spacing = self.slices.draw(rng)
-            image = normalise(image)
+            image, _, spacing = self.slices.draw(rng)
+            step = max(1, max(image.shape) // self.size)  # superpixels of a small image cost a quarter
+            image = ndimage.uniform_filter(normalise(image), step)[::step, ::step]
             target = superpixel_target(image, rng)
         if not target.any():
             return self.synthetic(rng)

@@ -141,7 +141,9 @@ class Head(nn.Module):
 def joined(deeper: deque[torch.Tensor], skips: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
     """The decoder's example features, chunk by chunk; what was used is let go."""
     for skip in skips:
-        yield torch.cat([over_entries(upsample, deeper.popleft()), skip], dim=2)
+        maps = deeper.popleft()
+        # Joined as maps (N, C, H, W), as a concatenation in five dimensions would undo channels-last.
+        yield torch.cat([upsample(maps.flatten(0, 1)), skip.flatten(0, 1)], dim=1).unflatten(0, maps.shape[:2])
 
 
 def drained(chunks: deque[torch.Tensor]) -> Iterator[torch.Tensor]:
