@@ -16,6 +16,19 @@ RADII = (0, 1, 1)  # of the window whose mean is a semantic query; the published
 OBJECT, POSITIVE, NEGATIVE = BRANCHES = ("", "pos_", "neg_")  # as in the published names
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the paper's Table 4 leaves out, one at a time: semantic queries, the negative clicks' own branch with the background
+    as its mask, the resampled maps that one level adds to the next."""
+
+    semantic: bool = True
+    background: bool = True
+    residual: bool = True
+
+
+WHOLE = Parts()
+
+
 @dataclass
 class ClickQueries:
     """The clicks of one sign while the levels pass. Sparse queries are fresh at each layer, semantic ones carry over."""
@@ -33,11 +46,12 @@ class QueryDecoder(nn.Module):
     the layer before, negative ones its background (paper, eq. 4-7).
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, rounds: int, queries: int, group: int, rounding: str) -> None:
+    def __init__(self, width: int, heads: int, feedforward: int, rounds: int, queries: int, group: int, rounding: str,
+                 parts: Parts = WHOLE) -> None:
         """queries: object queries in all, `group` of them per target."""
         super().__init__()
-        self.layers, self.group = rounds * len(SCALES), group
-        for branch in BRANCHES:
+        self.layers, self.group, self.parts = rounds * len(SCALES), group, parts
+        for branch in BRANCHES if parts.background else (OBJECT, POSITIVE):
             for kind, make in (("cross_attention", lambda: CrossAttention(width, heads)),
                                ("self_attention", lambda: SelfAttention(width, heads)),
                                ("ffn", lambda: FeedForward(width, feedforward))):
@@ -49,11 +63,13 @@ class QueryDecoder(nn.Module):
         self.query_embed = nn.Embedding(queries, width)
         self.level_embed = nn.Embedding(len(SCALES), width)
         self.simple_decoders = nn.ModuleList(MaskHead(width) for _ in SCALES)
-        self.sample_layer_list = nn.ModuleList(
-            Downsample(width) if i % len(SCALES) == 0 else Upsample(width) for i in range(1, self.layers))
-        self.res_query_layer_list = nn.ModuleList(nn.Linear(width, width) for _ in range(1, self.layers))
+        if parts.residual:
+            self.sample_layer_list = nn.ModuleList(
+                Downsample(width) if i % len(SCALES) == 0 else Upsample(width) for i in range(1, self.layers))
         self.sparse_query = SparseQuery(width)
-        self.semantic_query = SemanticQuery(width, rounding)
+        if parts.semantic:
+            self.res_query_layer_list = nn.ModuleList(nn.Linear(width, width) for _ in range(1, self.layers))
+            self.semantic_query = SemanticQuery(width, rounding)
         for name, parameter in self.named_parameters():
             if "transformer" in name and parameter.dim() == 2:  # attention and feed-forward, as published
                 nn.init.xavier_uniform_(parameter)
@@ -65,18 +81,18 @@ class QueryDecoder(nn.Module):
         features: (B, C, H, W) of the three levels, coarse first; targets: (B,) numbers from 0; clicks: positive and negative,
         each (B, N, 3) of (row, column, label).
         """
-        levels = [x + level[:, None, None] for x, level in zip(features, self.level_embed.weight)]
-        places = [as_tokens(sine_position(x.shape[1], x.shape[-2:], x.device)[None]) for x in features]
+        levels = [x + level[:, None, None].to(x.dtype) for x, level in zip(features, self.level_embed.weight)]
+        places = [as_tokens(sine_position(x.shape[1], x.shape[-2:], x.device)[None].to(x.dtype)) for x in features]
         objects, object_place = self.object_queries(targets)
         side = SCALES[0] * features[0].shape[-1]  # of the image
         signs = {} if clicks is None else {
             branch: ClickQueries(points, self.sparse_query(points, side), self.semantic(levels, points))
-            for branch, points in zip((POSITIVE, NEGATIVE), clicks)}
+            for branch, points in self.by_branch(clicks).items()}
         logits: list[torch.Tensor] = []
         for i in range(self.layers):
             level = i % len(SCALES)
             x = levels[level]
-            if i > 0:
+            if i > 0 and self.parts.residual:
                 x = x + self.sample_layer_list[i - 1](levels[level - 1])  # before the coarsest comes the finest, -1
             masks = self.masks(logits, x.shape[-2:], binary=targets is None)
             pixels, place = as_tokens(x), places[level]
@@ -104,8 +120,16 @@ class QueryDecoder(nn.Module):
         rows = self.group * targets[:, None] + torch.arange(self.group, device=targets.device)
         return self.query_feat(rows), self.query_embed(rows)
 
+    def by_branch(self, clicks: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The clicks of both signs, to the branch that they go through."""
+        if self.parts.background:
+            return dict(zip((POSITIVE, NEGATIVE), clicks))
+        return {POSITIVE: torch.cat(clicks, dim=1)}
+
     def semantic(self, levels: list[torch.Tensor], clicks: torch.Tensor) -> list[torch.Tensor]:
-        """Semantic queries of one sign at every level."""
+        """Semantic queries of one sign at every level; none in a network without them."""
+        if not self.parts.semantic:
+            return []
         return [self.semantic_query(x, clicks, scale, radius) for x, scale, radius in zip(levels, SCALES, RADII)]
 
     def look(self, branch: str, i: int, queries: torch.Tensor, query_place: torch.Tensor, pixels: torch.Tensor,
@@ -118,6 +142,8 @@ class QueryDecoder(nn.Module):
     def look_with_clicks(self, branch: str, i: int, sign: ClickQueries, pixels: torch.Tensor, place: torch.Tensor,
                          ignored: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """`look` for the clicks of one sign: (B, 2 N, C) queries, sparse then semantic, and their place codes."""
+        if not self.parts.semantic:
+            return self.look(branch, i, sign.sparse, sign.sparse, pixels, place, ignored), sign.sparse
         semantic = sign.semantic[i % len(SCALES)]
         if sign.carried is not None:
             semantic = semantic + self.res_query_layer_list[i - 1](sign.carried)

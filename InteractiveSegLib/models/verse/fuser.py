@@ -75,7 +75,8 @@ class PixelFuser(nn.Module):
 
     def project(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """The half that no click changes: encoder maps at one width with their position code."""
-        return [project(x) + sine_position(self.width, x.shape[-2:], x.device) for project, x in zip(self.input_proj, maps)]
+        projected = [project(x) for project, x in zip(self.input_proj, maps)]
+        return [x + sine_position(self.width, x.shape[-2:], x.device).to(x.dtype) for x in projected]
 
     def forward(self, projected: list[torch.Tensor], prompts: torch.Tensor) -> list[torch.Tensor]:
         """Maps of `project` with batch B or 1, prompts (B, 3, H, W) -> maps with batch B."""

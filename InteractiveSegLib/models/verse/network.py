@@ -10,7 +10,7 @@ from torch import nn
 
 from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
-from .decoder import SCALES, QueryDecoder
+from .decoder import SCALES, WHOLE, Parts, QueryDecoder
 from .fuser import PixelFuser
 from .utnet import VERSE_ENCODER, UTNetEncoder
 
@@ -38,9 +38,13 @@ class VerSeConfig:
     targets: int = 6
     group: int = 4  # object queries per target
     rounding: str = "floor"
+    dropout: float = 0.1  # in the encoder's attention, while it is trained
+    size: int = 256  # side of the canvas it was trained on, pixels
+    parts: Parts = WHOLE
 
 
 PUBLISHED = VerSeConfig(rounding="round")
+COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128)
 
 
 class SegmentationHead(nn.Module):
@@ -50,7 +54,7 @@ class SegmentationHead(nn.Module):
         super().__init__()
         self.pixel_decoder = PixelFuser((8 * config.base, 4 * config.base, 2 * config.base), config.width)
         self.predictor = QueryDecoder(config.width, config.width // HEAD_WIDTH, config.feedforward, config.rounds,
-                                      config.targets * config.group, config.group, config.rounding)
+                                      config.targets * config.group, config.group, config.rounding, config.parts)
 
 
 class VerSe(nn.Module):
@@ -63,7 +67,7 @@ class VerSe(nn.Module):
         super().__init__()
         self.config = config
         self.untrained: tuple[str, ...] = ()
-        self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base))
+        self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base, dropout=config.dropout))
         self.sem_seg_head = SegmentationHead(config)
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -104,8 +108,17 @@ def read_config(state: dict[str, torch.Tensor], path: Path) -> VerSeConfig:
         base = state["backbone.inc.0.conv1.weight"].shape[0]
     except KeyError as error:
         raise InteractiveSegError(f"{path.name} holds no VerSe, no tensor is named {error.args[0]}.") from error
-    layers = {key.split(".")[3] for key in state if key.startswith(PREDICTOR + "transformer_ffn_layers.")}
-    return VerSeConfig(base, width, feedforward, rounds=len(layers) // len(SCALES), targets=queries // VerSeConfig.group)
+    keys = [key[len(PREDICTOR):] for key in state if key.startswith(PREDICTOR)]
+
+    def holds(part: str) -> bool:
+        return any(key.startswith(part) for key in keys)
+
+    layers = {key.split(".")[1] for key in keys if key.startswith("transformer_ffn_layers.")}
+    trained_here = holds("sparse_query.")
+    parts = Parts(holds("semantic_query.") or not trained_here, holds("neg_transformer"), holds("sample_layer_list."))
+    size = COMPACT.size if width == COMPACT.width else PUBLISHED.size
+    return VerSeConfig(base, width, feedforward, rounds=len(layers) // len(SCALES), targets=queries // VerSeConfig.group,
+                       size=size, parts=parts)
 
 
 def load(path: Path, device: str) -> VerSe:
