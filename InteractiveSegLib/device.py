@@ -19,6 +19,16 @@ def choose_device(name: str = "auto") -> str:
     return name
 
 
+def half_precision(device: str):
+    """The torch.dtype in which networks run fast there and stay accurate; None where that is the weights' own, float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.float16
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
+    return torch.bfloat16 if capabilities.get("amx_bf16") else None
+
+
 def set_threads(count: int | None = None) -> int:
     """CPU threads of the networks; by default one core less than the process may use, so that the window stays alive."""
     import torch

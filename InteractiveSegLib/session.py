@@ -4,54 +4,23 @@ It knows models, prompts and geometry. It knows nothing of files, windows or Sli
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .geometry import Window, resolve_axis
+from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
 from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
+from .rounds import Progress, Rounds, propagated
 from .targets import addressed, check_targets, find_label, merged
 from .types import InteractiveSegError, LabelUpdate, bounding_box
-
-SliceKey = tuple[int, int]  # (array axis, index along it)
-StateKey = tuple[int, int, int]  # (array axis, index along it, label)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceState:
-    """The prompts to one target in one slice, in its (row, column), and the logits (rows, columns) that answered them."""
-
-    prompts: tuple[Prompt, ...] = ()
-    logits: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """Everything but the labels that undo must bring back. Replaced whole, never changed.
-
-    start: of a volumetric family, the label map from which `since` counts the prompts: the automatic result or an edit.
-    """
-
-    prompts: tuple[Prompt, ...] = ()
-    slices: dict[StateKey, SliceState] = field(default_factory=dict)
-    start: np.ndarray | None = None
-    since: tuple[Prompt, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Action:
-    """One undoable step: the memory on both sides of it and what it changed."""
-
-    before: Memory
-    after: Memory
-    update: LabelUpdate
 
 
 class InteractiveSession:
@@ -93,6 +62,7 @@ class InteractiveSession:
         self.shape = self.image.shape
         self.axis, self.index = 0, 0
         self._predictors: dict[int | None, Any] = {}
+        self._propagators: dict[tuple, Any] = {}
         self._accepted: dict[StateKey, str] = {}
         self._labels = np.zeros(self.shape, np.uint8)
         self._memory = Memory()
@@ -138,6 +108,11 @@ class InteractiveSession:
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts given so far, oldest first, positions as voxel indices in array order."""
         return self._memory.prompts
+
+    @property
+    def rounds(self) -> Rounds | None:
+        """Which round of propagation each slice came from; None before the first."""
+        return self._memory.rounds
 
     @property
     def can_undo(self) -> bool:
@@ -233,6 +208,17 @@ class InteractiveSession:
         self._memory = replace(self._memory, prompts=tuple(voxels), slices=slices)
         self._done[-1] = replace(self._done[-1], after=self._memory)
         return update
+
+    def propagate(self, from_slice=None, axis=None, extent=None, fuse=True, weights=None) -> Iterator[Progress]:
+        """Carry masks through the volume, a slice at a time; one undoable action when the last is done, none if closed before.
+
+        See rounds.propagated for what the arguments are.
+        """
+        memory = self._memory
+        labels, rounds = yield from propagated(self, memory.slices, self._propagators, from_slice, axis, extent, fuse, weights)
+        if self._memory is not memory:
+            raise InteractiveSegError("The session changed while masks were carried through it: propagate again.")
+        self._replace(replace(memory, rounds=rounds), labels)
 
     def reset(self) -> LabelUpdate:
         """Forget all prompts and clear the labels. Can be undone."""

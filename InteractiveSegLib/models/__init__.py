@@ -69,6 +69,14 @@ FAMILIES = {
             automatic=True,
             contextual=True,
         ),
+        FamilySpec(
+            name="limnet",
+            title="LIM-Net",
+            networks=("limnet-click", "limnet-memory", "limnet-fusion"),
+            prompts=("Click",),
+            paper="LIM-Net: Lightweight Method for Interactive 3D Medical Image Segmentation with Multi-Round Result Fusion",
+            modes=("once", "flip"),
+        ),
     )
 }
 
@@ -77,6 +85,9 @@ NETWORKS = {
     "scribbleprompt": "scribbleprompt",
     "multiverseg": "multiverseg",
     "universeg": "universeg",
+    "limnet-click": "limnet.ritm",
+    "limnet-memory": "limnet.xmem",
+    "limnet-fusion": "limnet.quality",
 }
 
 
@@ -92,7 +103,7 @@ def find_family(name: str) -> FamilySpec:
     return FAMILIES[name]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def load(name: str, weights: Path | None, device: str):
     """The network of that name with weights, ready to predict; loaded once and shared by all sessions that ask for the same.
 

@@ -16,6 +16,7 @@ from ..models import FamilySpec
 
 # Family -> module of this package and class, which is made by its `of(setting)`.
 PREDICTORS = {
+    "limnet": "limnet:ClickPredictor",
     "multiverseg": "context:ContextPredictor",
     "scribbleprompt": "slices:SlicePredictor",
 }

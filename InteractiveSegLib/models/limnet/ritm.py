@@ -18,7 +18,7 @@ from .ocr import DistributeContext, gather
 from .residual import Normalise
 
 PUBLISHED_SIZE = 400
-COMPACT_SIZE = 192
+COMPACT_SIZE = 224
 
 
 @dataclass(frozen=True)

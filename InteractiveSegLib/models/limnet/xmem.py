@@ -19,7 +19,7 @@ from .xmem_blocks import Fuser, HiddenReinforcer, HiddenUpdater, Upsampler
 
 STRIDE = 16  # pixels per memory cell, in both directions
 PUBLISHED_SIZE = 480
-COMPACT_SIZE = 192
+COMPACT_SIZE = 112
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Masks of some slices of a volume carried to the others, and the choice between two rounds of them. Arrays in, arrays out.
+
+It knows LIM-Net's networks and the canvas on which they see a slice; nothing of sessions, prompts or targets.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import models
+from .device import half_precision
+from .geometry import Canvas, Window, normalise
+from .models.limnet.memory import PUBLISHED, MemoryConfig
+from .models.limnet.propagation import EncodedSlices, propagate
+from .types import bounding_box
+
+KEPT = 2 * 2**30  # bytes of encoded slices that are kept, at most
+FILL = 0.45  # share of the canvas's side that the objects take on the slices they are known on
+ROOM = 0.8  # the canvas moves when they take more of it
+FINEST = 0.5  # slice pixels per canvas pixel, at least: finer shows nothing new
+WIDER = 1.6  # how much more a canvas shows after an object reached its edge
+BATCH = 16  # slices per call of the quality network
+AHEAD = 8  # slices that a graphics card encodes together
+SAMPLES = 2_000_000  # voxels that the volume's window is estimated from
+
+Found = dict[int, np.ndarray]  # slice -> probabilities (objects, rows, columns) as uint8, 255 is certain
+
+
+def volume_window(stack: np.ndarray) -> tuple[float, float]:
+    """The 0.5 and 99.5 percentiles of a volume, so that a structure looks alike on all its slices."""
+    step = max(1, round((stack.size / SAMPLES) ** (1 / 3)))
+    low, high = np.percentile(stack[::step, ::step, ::step], (0.5, 99.5))
+    return (float(low), float(high)) if high > low else (float(stack.min()), float(stack.max()) + 1)
+
+
+def region_around(middle: np.ndarray, side: float, canvas: Canvas) -> tuple[float, float, float, float] | None:
+    """The square region of a slice with that middle, pixels, and side, mm; None when it would be nearly all of the slice."""
+    if side >= 0.9 * (np.array(canvas.shape) * canvas.spacing).max():
+        return None
+    half = side / np.array(canvas.spacing) / 2
+    return (*(middle - half), *(middle + half))
+
+
+def framed(area: np.ndarray, canvas: Canvas, fill: float) -> Canvas:
+    """The canvas moved so that the area, bool (rows, columns) and not empty, takes that share of its side."""
+    low, high = (np.array(corner) for corner in bounding_box(area))
+    side = max(((high - low) * canvas.spacing).max() / fill, canvas.size * FINEST * min(canvas.spacing))
+    return replace(canvas, region=region_around((low + high) / 2, side, canvas))
+
+
+class Propagator:
+    """Carries masks along one axis of one volume. Encoded slices are kept between calls.
+
+    image: (k, j, i). spacing: mm in array order. window: intensities (low, high), by default the volume's. weights: a file of
+    XMem's weights instead of the shipped ones. limit: bytes of encoded slices, at most.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        axis: int,
+        spacing: tuple[float, ...],
+        device: str,
+        window: Window = None,
+        weights: Path | None = None,
+        config: MemoryConfig = PUBLISHED,
+        limit: int = KEPT,
+    ) -> None:
+        self.stack = np.moveaxis(image, axis, 0)  # (slices, rows, columns)
+        self.spacing = tuple(s for a, s in enumerate(spacing) if a != axis)
+        self.window = window or volume_window(self.stack)
+        self.device, self.config, self.limit = torch.device(device), config, limit
+        self.precision = half_precision(device)
+        self.network = models.load("limnet-memory", weights, device).to(memory_format=torch.channels_last)
+        self.look(None)
+
+    def look(self, region: tuple[float, float, float, float] | None) -> None:
+        """See that region of the slices from now on, or all of them."""
+        self.canvas = Canvas(self.stack.shape[1:], self.spacing, self.network.config.size, region)
+        self.slices = EncodedSlices(
+            self.network, self.on_canvas, self.limit, self.precision, AHEAD if self.device.type == "cuda" else 1
+        )
+
+    def on_canvas(self, index: int) -> torch.Tensor:
+        """A slice as the networks see it: (1, size, size) in [0, 1]."""
+        seen = self.canvas.shrink(normalise(self.stack[index], self.window))
+        return torch.from_numpy(seen)[None].to(self.device)
+
+    def look_at(self, area: np.ndarray) -> None:
+        """See the objects at a good size: area is where they are known to be, bool (rows, columns), not empty.
+
+        What is seen now is kept if it does, so that slices need not be encoded anew.
+        """
+        if not self.slices.kept or (self.canvas.region is not None and not self.shows(area)):
+            self.look(framed(area, self.canvas, FILL).region)
+
+    def shows(self, area: np.ndarray) -> bool:
+        """Whether the area lies well inside what is seen."""
+        begin, end = np.split(np.array(self.canvas.region), 2)
+        margin = (end - begin) * (1 - ROOM) / 2
+        low, high = (np.array(corner) for corner in bounding_box(area))
+        return bool((low >= begin + margin).all() and (high <= end - margin).all())
+
+    def widen(self) -> None:
+        """See more of the slices."""
+        begin, end = np.split(np.array(self.canvas.region), 2)
+        self.look(region_around((begin + end) / 2, ((end - begin) * self.spacing).max() * WIDER, self.canvas))
+
+    def cut_off(self, found: np.ndarray) -> bool:
+        """Whether an object (objects, size, size) goes on where the canvas ends but the slice does not."""
+        if self.canvas.region is None:
+            return False
+        rim = np.ones(found.shape[1:], bool)
+        rim[1:-1, 1:-1] = False
+        inside = self.canvas.shrink(np.ones(self.canvas.shape, np.float32)) > 0.5
+        return bool((found > 0.5)[:, rim & inside].any())
+
+    def masks_on_canvas(self, masks: np.ndarray) -> torch.Tensor:
+        """(objects, rows, columns) bool -> (objects, size, size) of 0 and 1; what is too small for the canvas is a pixel."""
+        seen = np.stack([self.canvas.shrink(mask) > 0.5 for mask in masks])
+        for n, mask in enumerate(masks):
+            if mask.any() and not seen[n].any():
+                seen[n] = self.canvas.mark(mask) > 0
+        return torch.from_numpy(seen.astype(np.float32)).to(self.device)
+
+    def carry(self, known: Mapping[int, np.ndarray], extent: range, found: Found) -> Iterator[int]:
+        """Fill `found` slice by slice from the slices with masks, and yield the index of each.
+
+        known: slice -> bool (objects, rows, columns); an empty mask says that the object is not there. The outermost empty ones
+        end the run. Slices that `found` does not hold in the end show nothing. Between two known slices a slice comes
+        twice, and all may come again from the start when an object has outgrown what the networks were shown.
+        """
+        shown = sorted(index for index, masks in known.items() if masks.any())
+        first = max((i + 1 for i in known if i < shown[0]), default=extent.start)
+        last = min((i - 1 for i in known if i > shown[-1]), default=extent.stop - 1)
+        inner = {index: masks for index, masks in known.items() if first <= index <= last}
+        self.look_at(np.any([masks.any(axis=0) for masks in inner.values()], axis=0))
+        whole = False
+        while not whole:
+            found.clear()
+            whole = True
+            given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
+            runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, precision=self.precision)
+            for index, tensor in runs:
+                seen = tensor.float().cpu().numpy()
+                if index in inner:
+                    found[index] = inner[index] * np.uint8(255)
+                elif self.cut_off(seen):
+                    self.widen()
+                    whole = False
+                    break
+                else:
+                    found[index] = self.expanded(seen)
+                yield index
+
+    def expanded(self, seen: np.ndarray) -> np.ndarray:
+        """Probabilities on the canvas -> on the slice, uint8."""
+        return np.rint(255 * np.clip([self.canvas.expand(one) for one in seen], 0, 1)).astype(np.uint8)
+
+    def previous_better(self, indices: list[int], previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+        """For each of these slices the probability that its previous mask is the better one (paper, eq. 3), (slices,).
+
+        previous, current: bool (slices, rows, columns), in the order of `indices`.
+        """
+        network = models.load("limnet-fusion", None, str(self.device))
+        answers = []
+        for begin in range(0, len(indices), BATCH):
+            part = slice(begin, begin + BATCH)
+            images = np.stack([normalise(self.stack[index], self.window) for index in indices[part]])
+            seen = (torch.from_numpy(x).to(self.device) for x in (images, previous[part], current[part]))
+            answers.append(network.previous_better(*seen).float().cpu().numpy())
+        return np.concatenate(answers)
