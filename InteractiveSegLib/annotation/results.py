@@ -60,7 +60,7 @@ def draw_curve(path: Path, cases: Sequence[CaseRecord], task: str) -> None:
     axes.bar(order, prompts, width=0.6, color="#bcd4e6")
     axes.plot(order, mean, color="#c25e00", linewidth=2, label=f"mean of the last {WINDOW} cases")
     axes.set(xlabel="case, in the order of acceptance", ylabel="prompts", title=f"Prompts per case: {task}",
-             xlim=(0.4, max(prompts.size, 5) + 0.6), ylim=(0, max(prompts.max() * 1.1, 1)))
+             xlim=(0.4, max(prompts.size, 5) + 0.6), ylim=(0, max(prompts.max() * 1.25, 1)))
     for which in (axes.xaxis, axes.yaxis):
         which.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

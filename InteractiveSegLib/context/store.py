@@ -55,6 +55,17 @@ class ContextStore(Database):
             number = db.execute("SELECT id FROM sets WHERE study = ? AND task = ?", key).fetchone()[0]
         return StoredContextSet(self, number)
 
+    def find(self, study: str | None = None, task: str | None = None) -> StoredContextSet:
+        """The one set that is there with this beginning of its study's hash and this task, either of them left out."""
+        with self.transaction() as db:
+            rows = db.execute("SELECT id, study, task FROM sets ORDER BY id").fetchall()
+        found = [row for row in rows if row[1].startswith(study or "") and task in (None, row[2])]
+        if len(found) != 1:
+            there = ", ".join(f"{name} (study {key[:8]})" for _, key, name in rows) or "none"
+            raise InteractiveSegError(f"{len(found)} sets of {self.path} are meant, expected one: choose by task and study among "
+                                      f"{there}.")
+        return StoredContextSet(self, found[0][0])
+
     def sets(self) -> list[tuple[str, str, int]]:
         """Every set: the study's hash, the task, the number of entries."""
         with self.transaction() as db:
