@@ -118,7 +118,7 @@ class TISRecipe:
             scales = model.encoder.supervised(image)
         weights = [0.5**n for n in range(len(scales))]
         loss = sum(w * segmentation_loss(s.float(), at_size(truth, s.shape[2:])) for w, s in zip(weights, scales)) / sum(weights)
-        return loss, {"encoder loss": loss.item(), "automatic Dice": mean_dice(scales[0].argmax(dim=1), truth)}
+        return loss, {"encoder loss": loss.item(), "automatic Dice": mean_dice(scales[0].argmax(dim=1), truth, len(model.config.targets))}
 
 
 class Sample:
@@ -159,11 +159,9 @@ class Sample:
         start, truth = (torch.from_numpy(a).long().to(device) for a in (self.start, np.ascontiguousarray(self.truth)))
         places = torch.tensor([place for place, _ in self.given], device=device)
         labels = torch.tensor([label for _, label in self.given], device=device)
-        with half(self.features):
-            logits = model.refinement(self.features, start, places, labels, self.stride)
-        logits = logits.float()[None]
+        logits = model.refinement(self.features, start, places, labels, self.stride)[None]
         found = logits.argmax(dim=1)
-        self.before, self.after = mean_dice(start[None], truth[None]), mean_dice(found, truth[None])
+        self.before, self.after = (mean_dice(labels, truth, self.classes) for labels in (start, found[0]))
         self.labels = found[0].cpu().numpy()
         return segmentation_loss(logits, truth[None])
 
@@ -181,11 +179,10 @@ def at_size(truth: torch.Tensor, size: torch.Size) -> torch.Tensor:
     return F.interpolate(truth[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
 
 
-def mean_dice(labels: torch.Tensor, truth: torch.Tensor) -> float:
-    """Mean over the classes that the truth shows; 1 where it shows none."""
-    scores = [2 * ((labels == n) & (truth == n)).sum() / ((labels == n).sum() + (truth == n).sum())
-              for n in truth.unique().tolist() if n > 0]
-    return float(torch.stack(scores).mean()) if scores else 1.0
+def mean_dice(labels: torch.Tensor, truth: torch.Tensor, classes: int) -> float:
+    """Mean over the classes but the background; a class that is in neither counts as found."""
+    found = [((labels == n), (truth == n)) for n in range(1, classes + 1)]
+    return float(np.mean([(2 * (a & b).sum().item() + 1e-6) / (a.sum().item() + b.sum().item() + 1e-6) for a, b in found]))
 
 
 @dataclass(frozen=True)

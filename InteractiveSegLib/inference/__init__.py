@@ -1,0 +1,1 @@
+"""Volumes larger than what a network sees at once."""
