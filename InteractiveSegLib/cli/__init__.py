@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..types import InteractiveSegError
 
-COMMANDS = ("segment", "annotate", "context", "models", "data", "train", "evaluate", "experiment", "benchmark", "demo")
+COMMANDS = ("segment", "annotate", "context", "models", "data", "train", "evaluate", "experiment", "volumes", "benchmark", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:

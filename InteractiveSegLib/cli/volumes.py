@@ -1,0 +1,103 @@
+"""`interactive-seg volumes`: the robot user makes whole volumes with a few clicks, and so do Slicer's tools."""
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..device import choose_device, set_threads
+from ..evaluation.report import write_rows
+from ..evaluation.volumes import report
+from ..evaluation.volumes.items import load_volumes
+from ..evaluation.volumes.peers import has_slicer
+from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpolating, Method, Propagating, evaluate
+from ..types import InteractiveSegError
+from ..weights import sha256, shipped_file
+
+METHODS = {
+    "mrf": lambda args: Propagating("LIM-Net", "limnet", True, args.device, args.weights, args.memory_weights),
+    "no-mrf": lambda args: Propagating("LIM-Net without MRF", "limnet", False, args.device, args.weights, args.memory_weights),
+    "scribbleprompt": lambda args: Propagating("ScribblePrompt, propagated", "scribbleprompt", True, args.device),
+    "interpolation": lambda args: Interpolating("LIM-Net's clicks, filled between", "limnet", args.device, args.weights),
+    "seeds": lambda args: Growing(),
+    "contours": lambda args: Contouring(),
+}
+SLICERS = ("interpolation", "seeds", "contours")  # need the package slicer-core
+NETWORKS = ("limnet-click", "limnet-memory", "limnet-fusion")
+EXAMPLES = """examples:
+  interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
+  interactive-seg volumes --data ../shared/data/dev --task '*hippocampus*/*' --methods mrf,no-mrf --out results/hippocampus
+
+A round is one click, on the slice with the largest error, in the middle of its largest part; then the volume is made anew.
+methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt (its clicks, LIM-Net's propagation),
+interpolation (clicked slices, Fill between slices), seeds (Grow from seeds in 3D), contours (not clicks: as many slices as
+rounds, contoured perfectly, Fill between slices). rounds worse: after which Dice fell by more than 0.005."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        "volumes",
+        help="measure what a few clicks make of whole volumes, beside Slicer's own tools",
+        description="LIM-Net's protocol: one click a round, six rounds.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="a folder of packs, or one pack (.npz)")
+    add("--out", type=Path, required=True, help="folder for rows.csv, summary.md, curve.png and run.json")
+    add("--task", default="*", metavar="GLOB", help="which pack/label to run, as '*acdc*/*' (default: all)")
+    add("--methods", help=f"some of {','.join(METHODS)} (default: all that can run)")
+    add("--max-volumes", type=int, metavar="N", help="volumes per task, spread over subjects (default: all)")
+    add("--rounds", type=int, default=ROUNDS, metavar="N", help=f"clicks per volume (default: {ROUNDS})")
+    add("--weights", type=Path, help="RITM's weights file (default: the shipped one)")
+    add("--memory-weights", type=Path, help="XMem's weights file (default: the shipped one)")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--threads", type=int, help="CPU threads (default: one less than the machine has)")
+    add("--seed", type=int, default=0, help="chooses the volumes (default: 0)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rounds < 1 or (args.max_volumes is not None and args.max_volumes < 1):
+        raise InteractiveSegError("--rounds and --max-volumes count from 1: give more, or leave them out.")
+    args.device, threads = choose_device(args.device), set_threads(args.threads)
+    methods = make_methods(args)
+    volumes = load_volumes(args.data, args.task, args.max_volumes, args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    progress = tqdm(evaluate(methods, volumes, args.rounds), total=len(volumes) * len(methods), unit="run")
+    rows = write_rows(progress, args.out / "rows.csv")
+    text = report.table(rows)
+    (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
+    report.plot(rows, args.out / "curve.png", f"{args.rounds} rounds, {len(volumes)} volumes")
+    record = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
+              "device": args.device, "threads": threads, "seed": args.seed, "weights_sha256": hashes(args)}
+    (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{text}\n\n{len(volumes)} volumes, saved in {args.out}")
+    return 0
+
+
+def make_methods(args: argparse.Namespace) -> list[Method]:
+    """The methods that were asked for, by default those that can run here."""
+    names = list(METHODS) if args.methods is None else args.methods.split(",")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise InteractiveSegError(f"There is no method {unknown[0]!r}: choose some of {', '.join(METHODS)}.")
+    if not has_slicer():
+        left_out = [name for name in names if name in SLICERS]
+        if left_out:
+            print(f"{', '.join(left_out)} left out: they need the package slicer-core.", file=sys.stderr)
+        names = [name for name in names if name not in SLICERS]
+    if not names:
+        raise InteractiveSegError("No method is left: install slicer-core, or choose others.")
+    return [METHODS[name](args) for name in names]
+
+
+def hashes(args: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of the weights in use, by network."""
+    own = {"limnet-click": args.weights, "limnet-memory": args.memory_weights}
+    return {name: sha256(own.get(name) or shipped_file(name)) for name in NETWORKS}

@@ -1,0 +1,138 @@
+"""LIM-Net's protocol: round after round the robot user clicks once, on the slice with the largest error. Makes rows, no tables.
+
+Paper, section 3.3: six rounds, as Mem3D. A round's click is answered on its slice, then the volume is made anew.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ...prompts import Click
+from ...robot import Robot
+from ...session import InteractiveSession
+from ..metrics import dice
+from .items import Volume
+from .peers import fill_between, grow_from_seeds
+
+ROUNDS = 6
+WORSE = 0.005  # a round whose Dice is lower than the last one's by more has made the volume worse
+
+
+class Method(Protocol):
+    """Segments a volume in rounds: yields the mask, bool (k, j, i), after each. The truth is the robot user's knowledge."""
+
+    name: str
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]: ...
+
+
+def next_click(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator, axis: int = 0) -> Click | None:
+    """A click in the middle of the largest error of the slice with most wrong pixels; None when nothing is wrong."""
+    wrong = truth ^ mask
+    if not wrong.any():
+        return None
+    index = int(np.moveaxis(wrong, axis, 0).sum(axis=(1, 2)).argmax())
+    where = (slice(None),) * axis + (index,)
+    click = Robot().prompt(truth[where], mask[where], rng)
+    return Click((*click.position[:axis], index, *click.position[axis:]), click.positive)
+
+
+class Propagating:
+    """A session whose clicked slices are carried through the volume. fuse: with the round before, by the quality network."""
+
+    def __init__(
+        self, name: str, model: str = "limnet", fuse: bool = True, device: str = "auto",
+        weights: Path | None = None, memory: Path | None = None,
+    ) -> None:
+        self.name, self.fuse, self.memory = name, fuse, memory
+        self._options = {"model": model, "device": device, "weights": weights}
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        session = InteractiveSession(volume.image, spacing=volume.spacing, **self._options)
+        yield from play(session, volume.truth, self.fuse, self.memory)
+
+
+def play(
+    session: InteractiveSession, truth: np.ndarray, fuse: bool = True, memory: Path | None = None, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """The robot user works with a session of one target until all is right, for as many rounds as are asked for."""
+    rng = np.random.default_rng(seed)
+    while True:
+        click = next_click(truth, session.mask, rng, session.axis)
+        if click is None:
+            return
+        session.add(click)
+        if session.mask.any():  # a first click may find nothing
+            for _ in session.propagate(fuse=fuse, weights=memory):
+                pass
+        yield session.mask.copy()
+
+
+class Interpolating:
+    """The same click network, without propagation: what it finds on clicked slices, and Fill between slices in between."""
+
+    def __init__(self, name: str, model: str = "limnet", device: str = "auto", weights: Path | None = None) -> None:
+        self.name = name
+        self._options = {"model": model, "device": device, "weights": weights}
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        session = InteractiveSession(volume.image, spacing=volume.spacing, **self._options)
+        rng, mask = np.random.default_rng(0), np.zeros(volume.truth.shape, bool)
+        while (click := next_click(volume.truth, mask, rng)) is not None:
+            if not session.mask[click.position[0]].any() and mask[click.position[0]].any():
+                start = session.mask.copy()
+                start[click.position[0]] = mask[click.position[0]]  # what the user corrects is what was filled in
+                session.set_mask(start)
+            session.add(click)
+            mask = fill_between(np.asarray(session.mask))
+            yield mask.copy()
+
+
+class Growing:
+    """Slicer's Grow from seeds in 3D from the clicks."""
+
+    name = "grow from seeds, 3D"
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        rng, mask, clicks = np.random.default_rng(0), np.zeros(volume.truth.shape, bool), []
+        while (click := next_click(volume.truth, mask, rng)) is not None:
+            clicks.append((click.position, click.positive))
+            mask = grow_from_seeds(volume.image, clicks)
+            yield mask
+
+
+class Contouring:
+    """As many slices as rounds, evenly from the object's first to its last, contoured perfectly, and Fill between slices."""
+
+    name = "perfect contours, filled between"
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        shown = np.flatnonzero(volume.truth.any(axis=(1, 2)))
+        for count in range(1, len(volume.truth) + 1):
+            middle = [len(shown) // 2] if count == 1 else np.linspace(0, len(shown) - 1, count).round().astype(int)
+            contoured = np.zeros(volume.truth.shape, bool)
+            contoured[shown[middle]] = volume.truth[shown[middle]]
+            yield fill_between(contoured)
+
+
+def evaluate(methods: Sequence[Method], volumes: Sequence[Volume], rounds: int = ROUNDS) -> Iterator[dict]:
+    """One row per volume and method, as soon as it is known: dice_1 ... dice_N, held where all was right earlier.
+
+    seconds: wall time per round. worse: rounds after which Dice was lower by more than WORSE.
+    """
+    for volume in volumes:
+        for method in methods:
+            curve: list[float] = []
+            begin = time.perf_counter()
+            for mask, _ in zip(method.rounds(volume), range(rounds)):
+                curve.append(dice(np.asarray(mask), volume.truth))
+            seconds = (time.perf_counter() - begin) / max(len(curve), 1)
+            curve += [curve[-1] if curve else 1.0] * (rounds - len(curve))
+            row = {"task": volume.task, "pack": volume.pack, "subject": volume.subject, "source": volume.source,
+                   "method": method.name, "slices": len(volume.truth), "seconds": round(seconds, 3),
+                   "worse": int((np.diff(curve) < -WORSE).sum())}
+            yield {**row, **{f"dice_{n}": round(value, 4) for n, value in enumerate(curve, start=1)}}
