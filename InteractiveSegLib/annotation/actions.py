@@ -100,13 +100,16 @@ def pack_mask(mask: np.ndarray) -> Action:
     """A bool array as JSON: its box, one bit per voxel, compressed."""
     start, stop = bounding_box(mask)
     crop = mask[tuple(slice(a, b) for a, b in zip(start, stop))]
-    return {"start": list(start), "stop": list(stop), "bits": base64.b64encode(zlib.compress(np.packbits(crop), 1)).decode()}
+    bits = base64.b64encode(zlib.compress(np.packbits(crop), 1)).decode()
+    return {"shape": list(mask.shape), "start": list(start), "stop": list(stop), "bits": bits}
 
 
 def unpack_mask(packed: Action, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse; InteractiveSegError when it is damaged or of another image."""
     mask = np.zeros(shape, bool)
     try:
+        if tuple(packed["shape"]) != shape:
+            raise ValueError(packed["shape"])
         crop = mask[tuple(slice(a, b) for a, b in zip(packed["start"], packed["stop"]))]
         bits = np.frombuffer(zlib.decompress(base64.b64decode(packed["bits"])), np.uint8)
         crop[...] = np.unpackbits(bits, count=crop.size).reshape(crop.shape)

@@ -63,23 +63,26 @@ def stem(source: str) -> str:
 
 
 def series_cases(study: Path, files: Collection[Path]) -> list[CaseFile]:
-    """One case for each DICOM series. It is called like its folder, with its number where the folder holds several."""
-    found = [(common_folder(study, series), series) for series in list_series(files)]
-    crowd = Counter(folder for folder, _ in found)
+    """One case for each DICOM series in each folder. It is called like the folder, with its number where that holds several."""
+    folders: dict[str, list[Path]] = {}
+    for path in files:
+        folders.setdefault(path.parent.relative_to(study).as_posix(), []).append(path)
     cases = []
-    for folder, series in found:
+    for folder, members in folders.items():
+        cases += folder_cases(folder, list_series(members))
+    return cases
+
+
+def folder_cases(folder: str, found: list[Series]) -> list[CaseFile]:
+    cases = []
+    for series in found:
         number = re.sub(r"[^\w. -]", "_", f"series {series.number or series.uid[-8:]}")
         if folder == ".":
             name = number
         else:
-            name = folder if crowd[folder] == 1 else f"{folder}/{number}"
+            name = folder if len(found) == 1 else f"{folder}/{number}"
         cases.append(CaseFile(name, folder, series.uid, series.title))
     return cases
-
-
-def common_folder(study: Path, series: Series) -> str:
-    parents = {str(path.parent) for path, _ in series.headers}
-    return Path(os.path.commonpath(parents)).relative_to(study).as_posix()
 
 
 def with_own_names(cases: list[CaseFile]) -> list[CaseFile]:

@@ -80,13 +80,13 @@ class StudyState(Database):
         """Note the cases that were found. A known one keeps its name, whatever came beside it since."""
         with self.transaction() as db:
             for case in cases:
-                known = db.execute("SELECT 1 FROM files WHERE source = ? AND series = ? OR series = ? AND series <> ''",
-                                   (case.source, case.series, case.series)).fetchone()
+                key = (case.source, case.series)
+                known = db.execute("SELECT 1 FROM files WHERE source = ? AND series = ?", key).fetchone()
                 if known is None:
                     taken = db.execute("SELECT 1 FROM files WHERE name = ?", (case.name,)).fetchone()
                     name = case.name if taken is None else f"{case.name} ({secrets.token_hex(2)})"
                     db.execute("INSERT INTO files (name, source, series, title) VALUES (?, ?, ?, ?)",
-                               (name, case.source, case.series, case.title))
+                               (name, *key, case.title))
 
     def records(self, task: str) -> list[CaseRecord]:
         """Every case by name, with the work on one task."""
