@@ -10,21 +10,25 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from InteractiveSegBridge import mrml
+from InteractiveSegBridge import mrml, strokes
 from InteractiveSegBridge.markers import PromptMarkers
 from InteractiveSegBridge.resources import resource_path
-from InteractiveSegBridge.workbench import SegmentAction, WarmUp, workbench
+from InteractiveSegBridge.sessions import Choice
+from InteractiveSegBridge.workbench import PromptChange, SegmentAction, WarmUp, workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
 from InteractiveSegLib import InteractiveSegError
 
+from . import keys
 from .options_panel import OptionsPanel
 
 OBLIQUE_DEGREES = 5.0
 MESSAGE_MS = 5000
-TOGGLE_KEY = "x"  # among the few keys that neither the views nor the Segment Editor take
+SHORTEST_MOVE_PIXELS = 4
+# Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
+PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
 # Common parameters: one value for all interactive effects.
-MODEL, DEVICE, REMOVE = "InteractiveSeg.Model", "InteractiveSeg.Device", "InteractiveSeg.Remove"
+MODEL, DEVICE, REMOVE, BRUSH = (f"InteractiveSeg.{name}" for name in ("Model", "Device", "Remove", "Brush"))
 
 
 class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
@@ -41,6 +45,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel = None
         self._listening = False
         self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
+        self._grabbed = None  # (view, prompt, position of the press) while the button is down on a prompt's sign
 
     def clone(self):
         """Without this method Slicer never shows the effect. The file must be the subclass's, not this one."""
@@ -59,33 +64,43 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     # Options
 
     def setupOptionsFrame(self) -> None:
-        self.panel = OptionsPanel(TOGGLE_KEY)
+        self.panel = OptionsPanel(self.NAME)
         self.scriptedEffect.addOptionsWidget(self.panel.widget)
-        self.panel.familyCombo.connect("currentIndexChanged(int)", self.updateMRMLFromGUI)
-        self.panel.deviceCombo.connect("currentIndexChanged(int)", self.updateMRMLFromGUI)
-        self.panel.removeButton.connect("toggled(bool)", self.updateMRMLFromGUI)
-        self.panel.startOverButton.connect("clicked()", self.onStartOver)
-        self.panel.cancelButton.connect("clicked()", self.onCancel)
+        for signal, owner in (
+            ("currentIndexChanged(int)", self.panel.familyCombo),
+            ("currentIndexChanged(int)", self.panel.deviceCombo),
+            ("toggled(bool)", self.panel.removeButton),
+            ("valueChanged(int)", self.panel.brushSpin),
+        ):
+            owner.connect(signal, self.updateMRMLFromGUI)
+        for button, slot in (
+            (self.panel.startOverButton, self.onStartOver),
+            (self.panel.cancelButton, self.onCancel),
+            (self.panel.nextButton, self.onNextSegment),
+            (self.panel.visibilityButton, self.onVisibility),
+        ):
+            button.connect("clicked()", slot)
+        for name, button in self.panel.toolButtons.items():
+            button.connect("clicked()", lambda name=name: self.onTool(name))
 
     def setMRMLDefaults(self) -> None:
         if self.scriptedEffect.parameterSetNode() is None:  # so it is while a scene closes
             return
-        self.scriptedEffect.setCommonParameterDefault(MODEL, self.panel.defaultFamily)
-        self.scriptedEffect.setCommonParameterDefault(DEVICE, "auto")
-        self.scriptedEffect.setCommonParameterDefault(REMOVE, 0)
+        defaults = {MODEL: self.panel.defaultFamily, DEVICE: "auto", REMOVE: 0, BRUSH: self.panel.brushPixels}
+        for name, value in defaults.items():
+            self.scriptedEffect.setCommonParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
-        self.panel.show(
-            self.scriptedEffect.parameter(MODEL),
-            self.scriptedEffect.parameter(DEVICE),
-            bool(self.scriptedEffect.integerParameter(REMOVE)),
-        )
+        effect = self.scriptedEffect
+        removes, brush_pixels = bool(effect.integerParameter(REMOVE)), effect.integerParameter(BRUSH)
+        self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), removes, brush_pixels)
         if self._listening:
-            self.refresh()  # another model has other prompts
+            self.refresh()
 
     def updateMRMLFromGUI(self, *_) -> None:
         # Read first: every setCommonParameter calls updateGUIFromMRML at once.
-        values = {MODEL: self.panel.family, DEVICE: self.panel.device, REMOVE: int(self.panel.removes)}
+        panel = self.panel
+        values = {MODEL: panel.family, DEVICE: panel.device, REMOVE: int(panel.removes), BRUSH: panel.brushPixels}
         for name, value in values.items():
             self.scriptedEffect.setCommonParameter(name, value)
 
@@ -96,11 +111,12 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         workbench().watch(self.scriptedEffect.parameterSetNode())
         self._listening = True
         try:
-            workbench().worker.submit(WarmUp(self._segment()))
+            workbench().worker.submit(WarmUp(self._segment(), self._choice()))
         except InteractiveSegError as error:
             self.say(str(error))
 
     def deactivate(self) -> None:
+        self._grabbed = None
         if self._listening:
             workbench().unwatch()
             workbench().listeners.remove(self.refresh)
@@ -131,13 +147,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if viewWidget.className() != "qMRMLSliceWidget":
             return False
         self._watch(viewWidget)
-        if eventId == vtk.vtkCommand.KeyPressEvent and callerInteractor.GetKeySym() == TOGGLE_KEY:
-            self.panel.removeButton.toggle()
-            return True
         if callerInteractor.GetShiftKey():  # Shift + mouse is Slicer's crosshair and pan
             return False
         try:
-            return bool(self.handleMouse(eventId, callerInteractor.GetEventPosition(), callerInteractor, viewWidget))
+            if eventId == vtk.vtkCommand.KeyPressEvent:
+                return self._handleKey(callerInteractor, viewWidget)
+            return self._handleGrab(eventId, callerInteractor, viewWidget) or bool(
+                self.handleMouse(eventId, callerInteractor.GetEventPosition(), callerInteractor, viewWidget)
+            )
         except InteractiveSegError as error:
             self.say(str(error))
             return True
@@ -178,7 +195,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             if tilt > OBLIQUE_DEGREES
             else ""
         )
-        workbench().worker.submit(SegmentAction(segment, add, self, prompt))
+        workbench().worker.submit(SegmentAction(segment, self._choice(), add, self, prompt))
 
     def say(self, text: str) -> None:
         """One sentence to the user, in the options and in the status bar."""
@@ -191,8 +208,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         for view in tuple(self._views):
             self._draw(view)
 
-    def rubberBand(self, viewWidget):
-        """Two corners in pixels of a rectangle being dragged in this view, or None."""
+    def showDraft(self, viewWidget, path_xy, closed: bool, positive: bool) -> None:
+        """Draw a path that the mouse is still making; () takes it away."""
+        self._views[viewWidget].show_draft(path_xy, closed, positive)
+        self.scriptedEffect.scheduleRender(viewWidget)
 
     # Buttons, and what the workbench reports
 
@@ -202,7 +221,19 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         except InteractiveSegError as error:
             self.say(str(error))
             return
-        workbench().worker.submit(SegmentAction(segment, lambda session: session.reset(), self))
+        workbench().worker.submit(SegmentAction(segment, self._choice(), lambda session: session.reset(), self))
+
+    def onTool(self, name: str) -> None:
+        self.scriptedEffect.selectEffect(name)
+
+    def onRemove(self) -> None:
+        self.panel.removeButton.toggle()
+
+    def onNextSegment(self) -> None:
+        workbench().select_next_segment(self.scriptedEffect.parameterSetNode())
+
+    def onVisibility(self) -> None:
+        workbench().toggle_visibility(self.scriptedEffect.parameterSetNode())
 
     def onCancel(self) -> None:
         workbench().worker.cancel()
@@ -226,7 +257,71 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         slicer.util.errorDisplay(text, windowTitle=self.TITLE)
 
     def _segment(self):
-        return workbench().segment(self.scriptedEffect.parameterSetNode(), self.panel.family, self.panel.device)
+        return workbench().segment(self.scriptedEffect.parameterSetNode())
+
+    def _choice(self) -> Choice:
+        return Choice(self.panel.family, self.panel.device)
+
+    def _handleKey(self, interactor, viewWidget) -> bool:
+        """True when the key is ours; with Ctrl or Alt it is somebody else's."""
+        key = interactor.GetKeySym()
+        if interactor.GetControlKey() or interactor.GetAltKey():
+            return False
+        if key == keys.DELETE:
+            self._delete(viewWidget, interactor.GetEventPosition())
+            return True
+        actions = {
+            keys.REMOVE: self.onRemove,
+            keys.NEXT_SEGMENT: self.onNextSegment,
+            keys.START_OVER: self.onStartOver,
+            keys.VISIBILITY: self.onVisibility,
+            **{tool.key: lambda name=tool.effect: self.onTool(name) for tool in keys.TOOLS},
+        }
+        if key in actions:
+            actions[key]()
+        return key in actions
+
+    def _handleGrab(self, eventId, interactor, viewWidget) -> bool:
+        """Drag a prompt by its sign. A press and release on the spot is an ordinary click, and goes to the subclass then."""
+        xy = interactor.GetEventPosition()
+        if eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            prompt = self._promptAt(viewWidget, xy)
+            self._grabbed = (viewWidget, prompt, xy) if prompt is not None else None
+            return self._grabbed is not None
+        if self._grabbed is None or self._grabbed[0] != viewWidget:
+            return False
+        _, prompt, from_xy = self._grabbed
+        far = max(abs(a - b) for a, b in zip(from_xy, xy)) >= SHORTEST_MOVE_PIXELS
+        if eventId == vtk.vtkCommand.MouseMoveEvent:
+            self.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(prompt, "positive", True))
+            return True
+        if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
+            return False
+        self._grabbed = None
+        self.showDraft(viewWidget, (), False, True)
+        if far:
+            self._move(prompt, strokes.moved(prompt, viewWidget.mrmlSliceNode(), self.volume, from_xy, xy))
+            return True
+        self.handleMouse(vtk.vtkCommand.LeftButtonPressEvent, xy, interactor, viewWidget)
+        return False  # the subclass gets the release next
+
+    def _promptAt(self, viewWidget, xy):
+        number = self._views[viewWidget].hit(xy)
+        prompts = workbench().prompts(self.scriptedEffect.parameterSetNode())
+        return prompts[number] if number is not None and number < len(prompts) else None
+
+    def _move(self, prompt, instead) -> None:
+        if instead is None:
+            self.say(f"The prompt would leave the volume '{self.volume.GetName()}': drop it inside or press {keys.DELETE}.")
+            return
+        workbench().worker.submit(PromptChange(self._segment(), self._choice(), self, prompt, instead))
+
+    def _delete(self, viewWidget, xy) -> None:
+        prompt = self._promptAt(viewWidget, xy)
+        if prompt is None:
+            self.say("No prompt lies under the mouse: point at its plus or minus to delete it.")
+            return
+        workbench().worker.submit(PromptChange(self._segment(), self._choice(), self, prompt))
 
     def _watch(self, viewWidget) -> None:
         if viewWidget in self._views:
@@ -238,9 +333,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def _draw(self, viewWidget) -> None:
         node, markers = viewWidget.mrmlSliceNode(), self._views[viewWidget]
-        prompts = workbench().prompts(self.scriptedEffect.parameterSetNode(), self.panel.family, self.panel.device)
         try:
-            markers.show(node, self.volume, prompts, self.rubberBand(viewWidget))
+            markers.show(node, self.volume, workbench().prompts(self.scriptedEffect.parameterSetNode()))
         except InteractiveSegError:  # a volume under a warp has no slices to draw in; the next click says so
             markers.show(node, None, ())
         self.scriptedEffect.scheduleRender(viewWidget)

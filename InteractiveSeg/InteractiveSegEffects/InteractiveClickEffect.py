@@ -6,10 +6,7 @@ from InteractiveSegBridge import mrml
 
 from InteractiveSegLib import Click
 
-from .AbstractInteractiveEffect import AbstractInteractiveEffect
-
-# Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
-PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
+from .AbstractInteractiveEffect import PRESSES, AbstractInteractiveEffect
 
 
 class InteractiveClickEffect(AbstractInteractiveEffect):

@@ -7,8 +7,10 @@ from InteractiveSegLib import InteractiveSegError
 
 from .InteractiveBoxEffect import InteractiveBoxEffect
 from .InteractiveClickEffect import InteractiveClickEffect
+from .InteractiveLassoEffect import InteractiveLassoEffect
+from .InteractiveScribbleEffect import InteractiveScribbleEffect
 
-EFFECTS = (InteractiveClickEffect, InteractiveBoxEffect)
+EFFECTS = (InteractiveClickEffect, InteractiveScribbleEffect, InteractiveBoxEffect, InteractiveLassoEffect)
 
 
 def register_effects() -> None:

@@ -62,6 +62,7 @@ def application(qt_application, monkeypatch):
     shipped = models.load
     monkeypatch.setitem(models.FAMILIES, "flood", flood.SPEC)
     monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
+    monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
     monkeypatch.setattr(models, "load", lambda name, *rest: flood.FloodNetwork() if name == "flood" else shipped(name, *rest))
     monkeypatch.setattr(effects.qSlicerSegmentEditorEffectFactory, "_instance", None)
     yield application

@@ -5,7 +5,7 @@ import numpy as np
 
 from InteractiveSegLib.models import FamilySpec
 
-SPEC = FamilySpec("flood", "Flood", ("flood",), ("Click", "Box"), paper="none")
+SPEC = FamilySpec("flood", "Flood", ("flood",), ("Click", "Box", "Scribble", "Lasso"), paper="none")
 TOLERANCE, DISC_PIXELS = 0.12, 12
 
 

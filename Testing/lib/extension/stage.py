@@ -1,6 +1,8 @@
 """The stage outside of the application: real scene and editor logic, a double of the slice view."""
 from __future__ import annotations
 
+import collections
+
 import numpy as np
 import slicer
 from InteractiveSegSelfTest.stage import Stage
@@ -14,18 +16,29 @@ class CoreStage(Stage):
     def __init__(self, application, registered, ijk_to_ras=None):
         super().__init__(ijk_to_ras)
         self.application = application
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
+        self.registered = registered
+        self.view = SliceWidgetDouble(application.application_logic, application.scene, "Red")
+        self.take_up_editing()
+        self.show_slice_of()
+
+    def take_up_editing(self):
+        """Open the Segment Editor on the stage's volume and segmentation; no effect is active then."""
+        scene = self.application.scene
+        if self.editor_node.GetScene() is None:  # the scene was closed
+            self.editor_node = scene.GetFirstNodeByClass("vtkMRMLSegmentEditorNode")
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         for node in (self.volume, self.segmentation):
-            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+            if not hierarchy.GetItemByDataNode(node):
+                hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
         self.logic = self._editor_logic()
-        self.segment_id = self.logic.AddEmptySegment("A")
+        segments = self.segmentation.GetSegmentation()
+        self.segment_id = segments.GetNthSegmentID(0) if segments.GetNumberOfSegments() else self.logic.AddEmptySegment("A")
         self.logic.SetCurrentSegmentID(self.segment_id)
         self.logic.ClearUndoState()
-        self.view = SliceWidgetDouble(application.application_logic, application.scene, "Red")
-        self.show_slice_of()
-        self.editor = {name: EffectInEditor(effect, self.logic) for name, effect in registered.items()}
+        self.editor = {name: EffectInEditor(effect, self.logic) for name, effect in self.registered.items()}
         for effect in self.editor.values():
             effect.observe(self.view)
+            effect.scripted._select = self.choose
         self.active = None
 
     def _editor_logic(self):
@@ -54,7 +67,7 @@ class CoreStage(Stage):
         """One event of the view, as VTK delivers it. True when Slicer behind the effect saw it too."""
         interactor, seen = self.view.sliceView().interactor(), []
         tag = interactor.AddObserver(name, lambda *_: seen.append(name), 0.0)
-        interactor.SetEventInformation(*xy, int(control), int(shift), "\0", 0, key)
+        interactor.SetEventInformation(*map(int, xy), int(control), int(shift), "\0", 0, key)
         interactor.InvokeEvent(name)
         interactor.RemoveObserver(tag)
         return bool(seen)
@@ -74,7 +87,13 @@ class CoreStage(Stage):
         self.logic.Redo()
 
     def drawn(self):
-        """Number of line segments in the view, by the colour of the actor that draws them."""
+        """Number of line segments in the view, by the colour of the actors that draw them."""
         props = self.view._renderer.GetViewProps()
-        actors = [props.GetItemAsObject(index) for index in range(props.GetNumberOfItems())]
-        return {a.GetProperty().GetColor(): a.GetMapper().GetInput().GetNumberOfCells() for a in actors}
+        counts = collections.Counter()
+        for actor in (props.GetItemAsObject(index) for index in range(props.GetNumberOfItems())):
+            counts[actor.GetProperty().GetColor()] += actor.GetMapper().GetInput().GetNumberOfCells()
+        return dict(counts)
+
+    def press_key(self, key, at_kji=None):
+        """A key in the view, with the mouse over a voxel. True when Slicer behind the effect saw it too."""
+        return self.event("KeyPressEvent", self.xy_of(at_kji) if at_kji is not None else (1, 1), key=key)

@@ -16,7 +16,7 @@ GREEN, RED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.2)
 
 
 def prompts(stage):
-    return workbench().prompts(stage.editor_node, "flood", "auto")
+    return workbench().prompts(stage.editor_node)
 
 
 def assert_only_this_slice_is_segmented(stage, axis):
@@ -268,16 +268,20 @@ def test_the_marks_follow_undo_redo_and_the_chosen_segment(a_stage):
     assert a_stage.drawn()[GREEN] == 2
 
 
-def test_another_model_starts_from_the_segment_as_it_is_with_prompts_of_its_own(a_stage):
+def test_another_model_goes_on_with_the_segment_and_the_prompts_there_are(a_stage):
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
     before = a_stage.mask()
     combo = a_stage.effect.panel.familyCombo
-    combo.setCurrentIndex(1 - combo.currentIndex)
-    assert a_stage.drawn()[GREEN] == 0
-    assert (a_stage.mask() == before).all()
-    combo.setCurrentIndex(1 - combo.currentIndex)
+    other = 1 - combo.currentIndex
+    combo.setCurrentIndex(other)
     assert a_stage.drawn()[GREEN] == 2
+    assert (a_stage.mask() == before).all()
+    combo.setCurrentIndex(combo.findData("flood"))
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert a_stage.mask()[CENTRE_KJI]
+    assert prompts(a_stage) == (Click(position=CENTRE_KJI), Click(position=NEIGHBOUR_KJI))
 
 
 def test_the_cancel_button_counts_the_prompts_without_an_answer(a_stage):

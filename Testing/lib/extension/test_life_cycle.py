@@ -35,7 +35,7 @@ def test_closing_the_scene_while_a_prompt_runs_forgets_everything(a_stage):
     a_stage.click(CENTRE_KJI, control=True)
     slicer.mrmlScene.Clear(0)
     a_stage.settle()
-    assert workbench().prompts(None, "flood", "auto") == ()
+    assert workbench().prompts(None) == ()
     assert workbench()._segments == []
 
 
@@ -68,10 +68,10 @@ def test_a_volume_whose_voxels_change_gets_a_fresh_session(a_stage):
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
     slicer.util.updateVolumeFromArray(a_stage.volume, np.zeros((16, 64, 72), np.int16))
-    assert workbench().prompts(a_stage.editor_node, "flood", "auto") == ()
+    assert workbench().prompts(a_stage.editor_node) == ()
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
-    assert len(workbench().prompts(a_stage.editor_node, "flood", "auto")) == 1
+    assert len(workbench().prompts(a_stage.editor_node)) == 1
 
 
 @pytest.mark.parametrize(("error", "message"), [
@@ -97,7 +97,7 @@ def test_a_failing_network_is_told_in_one_window_and_the_next_prompt_works(a_sta
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
     assert a_stage.mask()[CENTRE_KJI]
-    assert len(workbench().prompts(a_stage.editor_node, "flood", "auto")) == 1
+    assert len(workbench().prompts(a_stage.editor_node)) == 1
 
 
 def test_a_colour_volume_is_refused_with_a_message_at_the_click(a_stage):

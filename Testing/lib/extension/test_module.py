@@ -41,14 +41,14 @@ def test_the_effects_are_registered_when_slicer_has_started_and_not_before(modul
     registered = effects.qSlicerSegmentEditorEffectFactory.instance().registered
     assert registered == {}
     slicer.app.start()
-    assert list(registered) == ["InteractiveClick", "InteractiveBox"]
+    assert list(registered) == ["InteractiveClick", "InteractiveScribble", "InteractiveBox", "InteractiveLasso"]
     assert not parent.icon.isNull()
     assert parent.title == "Interactive Segmentation"
 
 
 def test_each_effect_in_the_editor_is_a_clone_with_its_own_class_icon_and_help(a_stage, registered):
     classes = {type(editor.effect).__name__ for editor in a_stage.editor.values()}
-    assert classes == {"InteractiveClickEffect", "InteractiveBoxEffect"}
+    assert classes == {f"Interactive{kind}Effect" for kind in ("Click", "Scribble", "Box", "Lasso")}
     for name, editor in a_stage.editor.items():
         assert editor.scripted is not registered[name]
         assert not editor.effect.icon().pixmap(32, 32).isNull()

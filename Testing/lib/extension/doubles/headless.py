@@ -72,6 +72,19 @@ class Headless:
         self.application_logic.SetModuleLogic(name.capitalize(), logic)
         return logic
 
+    def prepare_files(self, cache_folder):
+        """What reading an .mrb file needs; after each closing of the scene again."""
+        remote = slicer.vtkMRMLRemoteIOLogic()
+        remote.SetMRMLScene(self.scene)
+        remote.SetMRMLApplicationLogic(self.application_logic)
+        remote.GetCacheManager().SetRemoteCacheDirectory(str(cache_folder))
+        data = slicer.vtkDataIOManagerLogic()
+        data.SetMRMLScene(self.scene)
+        data.SetMRMLApplicationLogic(self.application_logic)
+        data.SetAndObserveDataIOManager(remote.GetDataIOManager())
+        remote.AddDataIOToScene()
+        self._files = remote, data
+
 
 def install() -> Headless:
     """A fresh scene under the names that the application gives it."""

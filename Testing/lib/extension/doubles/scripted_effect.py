@@ -61,6 +61,7 @@ class ScriptedEffectDouble(Strict):
         self._frame = qt.QFrame()
         self._layout = qt.QFormLayout(self._frame)
         self._observed, self._node_tag = [], None
+        self._select = lambda name: None  # the Segment Editor this effect is in
 
     # identity
 
@@ -90,6 +91,9 @@ class ScriptedEffectDouble(Strict):
 
     def active(self):
         return self._active
+
+    def selectEffect(self, name):
+        self._select(name)
 
     # parameters
 
