@@ -77,6 +77,16 @@ FAMILIES = {
             paper="LIM-Net: Lightweight Method for Interactive 3D Medical Image Segmentation with Multi-Round Result Fusion",
             modes=("once", "flip"),
         ),
+        FamilySpec(
+            name="tis",
+            title="TIS",
+            networks=("tis-hippocampus", "tis-cardiac", "tis-atrium"),
+            prompts=("Click", "Scribble"),
+            paper="Liu et al., Transforming the Interactive Segmentation for Medical Imaging, MICCAI 2022",
+            automatic=True,
+            sweeps=True,
+            volumetric=True,
+        ),
     )
 }
 
@@ -88,6 +98,9 @@ NETWORKS = {
     "limnet-click": "limnet.ritm",
     "limnet-memory": "limnet.xmem",
     "limnet-fusion": "limnet.quality",
+    "tis-hippocampus": "tis.network",
+    "tis-cardiac": "tis.network",
+    "tis-atrium": "tis.network",
 }
 
 

@@ -19,6 +19,7 @@ PREDICTORS = {
     "limnet": "limnet:ClickPredictor",
     "multiverseg": "context:ContextPredictor",
     "scribbleprompt": "slices:SlicePredictor",
+    "tis": "tis:TISPredictor",
 }
 
 

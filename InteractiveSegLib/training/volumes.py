@@ -59,9 +59,10 @@ def label_names(about: dict, cases: Sequence[Case]) -> dict[int, str]:
     """Label -> name, from dataset.json of either version ({"1": "liver"} or {"liver": 1}); the labels must be 1, 2, ..."""
     entries = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in about.get("labels", {}).items()]
     used = sorted({int(v) for case in cases for v in np.unique(case.labels)} - {0})
-    names = {n: str(name) for n, name in sorted(entries) if n > 0} or {n: f"label {n}" for n in range(1, max(used, default=0) + 1)}
+    plain = {n: f"label {n}" for n in range(1, max(used, default=0) + 1)}
+    names = {n: str(name) for n, name in sorted(entries) if n > 0} or plain
     if not used or set(used) - set(names) or sorted(names) != list(range(1, len(names) + 1)):
-        raise InteractiveSegError(f"Got the labels {used} and names for {sorted(names)}: number the labels 1, 2, 3, ... and name each.")
+        raise InteractiveSegError(f"Got the labels {used} and names for {sorted(names)}: number them 1, 2, 3, ... and name each.")
     return names
 
 
@@ -124,8 +125,9 @@ def draw_patch(
     ticks = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     grid = torch.stack(torch.meshgrid(*ticks, indexing="ij"))
     if rng.random() < 0.3:
-        bend = torch.from_numpy(rng.normal(0, 0.03, (1, 3, 3, 4, 4)).astype(np.float32)) * torch.tensor([0.0, 1, 1]).view(3, 1, 1, 1)
-        grid = grid + F.interpolate(bend, size=tuple(patch), mode="trilinear", align_corners=True)[0] * float(size[1:].mean())
+        knots = rng.normal(0, 0.03 * size[1:].mean(), (1, 3, 3, 4, 4)) * np.array([0, 1, 1]).reshape(3, 1, 1, 1)  # in plane
+        bend = F.interpolate(torch.from_numpy(knots).float(), size=tuple(patch), mode="trilinear", align_corners=True)
+        grid = grid + bend[0]
     matrix = torch.from_numpy(turn * zoom).float()
     place = torch.einsum("ab,bkji->akji", matrix, grid) + torch.tensor(centre - 0.5).float().view(3, 1, 1, 1)
     unit = (2 * place + 1) / torch.tensor(shape).float().view(3, 1, 1, 1) - 1

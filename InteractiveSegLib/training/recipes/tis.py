@@ -118,7 +118,8 @@ class TISRecipe:
             scales = model.encoder.supervised(image)
         weights = [0.5**n for n in range(len(scales))]
         loss = sum(w * segmentation_loss(s.float(), at_size(truth, s.shape[2:])) for w, s in zip(weights, scales)) / sum(weights)
-        return loss, {"encoder loss": loss.item(), "automatic Dice": mean_dice(scales[0].argmax(dim=1), truth, len(model.config.targets))}
+        found = mean_dice(scales[0].argmax(dim=1), truth, len(model.config.targets))
+        return loss, {"encoder loss": loss.item(), "automatic Dice": found}
 
 
 class Sample:
