@@ -33,8 +33,8 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
     sources = [header_of(file) for file in files]
     identifiers = {source.get("SOPInstanceUID") for source in sources if source.get("StudyInstanceUID")} - {None, ""}
     if len(identifiers) < len(sources):
-        raise InteractiveSegError(f"The images of {folder} have no identifiers of their own, which a DICOM SEG refers to: use the "
-                                  "other file.")
+        raise InteractiveSegError(f"The images of {folder} have no identifiers of their own, which a DICOM SEG refers to: "
+                                  "use the other file.")
     part = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,192 @@
+"""The command `interactive-seg annotate` on a folder, from first to last, interrupted, killed, and done again."""
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotating import TASK, annotate, check_study, write_study, write_tiny_weights
+
+from InteractiveSegLib.annotation import Study
+from InteractiveSegLib.annotation import case as case_module
+from InteractiveSegLib.cli import main
+from InteractiveSegLib.io import read_image
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path, ["a.nii.gz", "b.png", "c"])
+    return tmp_path
+
+
+def run(*words):
+    return main(["annotate", "scans", "--task", TASK, "--model", "scribbleprompt", "--threads", "1", *map(str, words)])
+
+
+def rows(results="scans/annotations"):
+    with Path(results, "left_atrium", "cases.csv").open(newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def mask_of(name, results="scans/annotations"):
+    return read_image(f"{results}/left_atrium/{name}.seg.nrrd").array > 0
+
+
+def write_file(cases, **changes):
+    Path("prompts.json").write_text(json.dumps({"format": "interactive-seg prompts 1", "cases": cases, **changes}))
+
+
+def test_without_prompts_it_lists_what_there_is_to_do(folder, capsys):
+    assert run() == 0
+    said = capsys.readouterr().out
+    assert "3 of 3 cases are left" in said and "DICOM series 3" in said and "a.nii.gz" in said
+    assert {row["status"] for row in rows().values()} == {"todo"}
+
+
+def test_the_robot_takes_a_study_from_first_to_last_in_one_command(folder, capsys):
+    assert run("--robot", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 6) == 0
+    said = capsys.readouterr().out
+    table = rows()
+    assert [row["order"] for row in table.values()] == ["1", "2", "3"]
+    for name, row in table.items():
+        truth = read_image(f"masks/{name}.seg.nrrd").array > 0
+        mask = mask_of(name)
+        assert float(row["dice"]) == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()), abs=1e-4)
+        assert float(row["dice"]) >= 0.8 and int(row["prompts"]) > 0 and name in said
+    results = folder / "scans" / "annotations" / "left_atrium"
+    assert (results / "c.dcm").is_file() and (results / "curve.png").is_file()
+    page = (results / "report.html").read_text(encoding="utf8")
+    assert page.count("src='data:image/png;base64,") == 4 and "3 of 3 cases accepted" in page
+    assert not list(results.rglob(".partial*"))
+    before = (results / "cases.csv").read_bytes()
+    assert run("--robot", "--references", "masks") == 0 and (results / "cases.csv").read_bytes() == before, "all was done"
+
+
+def test_what_was_said_can_be_said_again(folder):
+    run("--robot", "scribbles", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 3, "-o", "first")
+    assert run("--prompts", "first/left_atrium/prompts.json", "-o", "second") == 0
+    for name in ("a", "b", "c"):
+        assert np.array_equal(mask_of(name, "first"), mask_of(name, "second"))
+        assert rows("first")[name]["prompts"] == rows("second")[name]["prompts"]
+
+
+def test_the_prompts_of_a_file_are_given_and_cases_it_does_not_name_are_left(folder, capsys):
+    write_file({"c": [{"click": [2, 20, 22]}, {"click": [2, 2, 2], "positive": False}, {"undo": True}],
+                "b": [{"box": [[8, 8], [32, 40]]}, {"lasso": [[5, 5], [5, 30], [30, 20]]}, {"scribble": [[20, 20], [20, 21]]}]})
+    assert run("--prompts", "prompts.json") == 0
+    study = Study("scans", TASK)
+    assert {case.name: (case.status, case.prompts) for case in study.cases} == {
+        "a": ("todo", 0), "b": ("accepted", 3), "c": ("accepted", 2)}
+    assert mask_of("b").any() and mask_of("c").any(axis=(1, 2)).tolist() == [False, False, True, False, False]
+    assert "1 of 3 cases are left" in capsys.readouterr().out
+
+
+def test_it_goes_on_after_an_interruption_and_loses_nothing(folder, monkeypatch, capsys):
+    words = ("--robot", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 4)
+    run(*words, "-o", "whole")
+    whole = rows("whole")
+    for breaking in (1, 3, 2):
+        given, do = [], case_module.OpenCase.do
+
+        def interrupted(self, action, given=given, do=do, breaking=breaking):
+            if len(given) == breaking:
+                raise KeyboardInterrupt
+            given.append(action)
+            return do(self, action)
+
+        monkeypatch.setattr(case_module.OpenCase, "do", interrupted)
+        capsys.readouterr()
+        assert run(*words, "-o", "parts") == 130
+        assert "the same command goes on" in capsys.readouterr().err
+        monkeypatch.undo()
+        monkeypatch.chdir(folder)
+    assert sum(int(row["prompts"]) for row in rows("parts").values()) == 6
+    assert run(*words, "-o", "parts") == 0
+    assert {row["status"] for row in rows("parts").values()} == {"accepted"}
+    for name, row in rows("parts").items():
+        assert float(row["dice"]) >= 0.8 and abs(int(row["prompts"]) - int(whole[name]["prompts"])) <= 4
+
+
+def test_cases_are_skipped_and_reopened_by_name(folder):
+    assert run("--skip", "a", "--skip", "c") == 0
+    assert {name: row["status"] for name, row in rows().items()} == {"a": "skipped", "b": "todo", "c": "skipped"}
+    assert run("--reopen", "a", "--robot", "--references", "masks", "--max-prompts", 1) == 0
+    assert {name: row["status"] for name, row in rows().items()} == {"a": "accepted", "b": "accepted", "c": "skipped"}
+
+
+def test_a_case_that_cannot_be_read_is_skipped_with_the_reason_and_the_others_are_done(folder, capsys):
+    (folder / "scans" / "a.nii.gz").write_bytes(b"broken")
+    (folder / "masks" / "c.seg.nrrd").unlink()
+    assert run("--robot", "--references", "masks", "--max-prompts", 1) == 0
+    table = rows()
+    assert {name: row["status"] for name, row in table.items()} == {"a": "skipped", "b": "accepted", "c": "skipped"}
+    assert "not an image" in table["a"]["note"] and "no reference" in table["c"]["note"]
+    assert "a: skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["--robot"], "needs --references"),
+    (["--robot", "--references", "masks", "--target-dice", "2"], "--target-dice 2.0"),
+    (["--skip", "z"], "no case 'z'"),
+    (["--prompts", "none.json"], "cannot be read as JSON"),
+])
+def test_a_mistake_is_one_sentence_before_any_work(folder, words, sentence, capsys):
+    assert run(*words) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("interactive-seg: ") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("cases", "changes", "sentence"), [
+    ({}, {"format": "other"}, "is no list of prompts"), ([], {}, "is no list of prompts"),
+    ({"z": []}, {}, "no case 'z'"), ({"b": [{"tap": [1, 2]}]}, {}, "case b: Got the prompt"),
+    ({"b": [{"click": ["x", 2]}]}, {}, "not numbers"), ({"b": [{"click": [1, 2], "positive": 1}]}, {}, "case b: Got the prompt"),
+    ({"b": [{"box": [[1, 2], [1, 2]]}]}, {}, "is empty"), ({"b": [{"scribble": [[-1, 2]]}]}, {}, "draw it in the image"),
+    ({"b": [{"lasso": [[1, 2]]}]}, {}, "at least 3 points"), ({"b": [7]}, {}, "Got the prompt 7"),
+])
+def test_a_prompts_file_is_checked_before_any_work(folder, cases, changes, sentence, capsys):
+    write_file(cases, **changes)
+    assert run("--prompts", "prompts.json") == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert not (folder / "scans" / "annotations" / "left_atrium" / "b.seg.nrrd").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that start at once and can be killed without a word")
+def test_a_killed_annotation_loses_at_most_its_last_action(tmp_path):
+    kill_often(tmp_path, 10)
+
+
+def kill_often(folder, kills, report=lambda kill, told: None):
+    """Start the annotation, kill it at a random moment and check the study, over and over."""
+    write_study(folder, ["a.nii.gz", "b.png", "c.png", "d.mha"])
+    weights = write_tiny_weights(folder / "tiny.safetensors")
+    rng, forking, told = np.random.default_rng(0), multiprocessing.get_context("fork"), []
+    for kill in range(kills):
+        ear, mouth = forking.Pipe(duplex=False)
+        process = forking.Process(target=annotate, args=(folder, weights, mouth))
+        process.start()
+        mouth.close()
+        time.sleep(rng.uniform(0.05, 2.0))
+        assert process.exitcode is None, "it must not have ended by itself"
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        try:
+            while True:
+                told.append(ear.recv())
+        except EOFError:
+            ear.close()
+        check_study(folder, weights, told)
+        told = told_now(folder, told)
+        report(kill, told)
+
+
+def told_now(folder, told):
+    """What is known after the check, which may have opened a case and so written a line: the next process starts from it."""
+    study = Study(folder / "scans", TASK, folder / "out", model="multiverseg")
+    known = [("journal", case.name, len(study.state.journal(case.name, TASK)[0])) for case in study.cases]
+    return known + [("accepted", case.name, 0) for case in study.cases if case.status == "accepted"]
