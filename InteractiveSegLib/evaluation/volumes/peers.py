@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,6 +37,7 @@ def array_of(data, shape: tuple[int, ...]) -> np.ndarray:
 
 def fill_between(mask: np.ndarray) -> np.ndarray:
     """Slicer's Fill between slices (ITK's morphological contour interpolation) along k; bool (k, j, i)."""
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")  # ITK's pool of threads crashes when Python ends
     import slicer
 
     shown = np.flatnonzero(mask.any(axis=(1, 2)))
