@@ -1,4 +1,4 @@
-"""`interactive-seg benchmark`: what one prompt costs on this machine, ours and the classical tools', on one made slice."""
+"""`interactive-seg benchmark`: what one prompt costs on this machine, ours and the classical tools', or what examples cost."""
 from __future__ import annotations
 
 import argparse
@@ -14,10 +14,14 @@ import numpy as np
 from ..device import choose_device, set_threads
 from ..evaluation.peers import available_peers
 from ..evaluation.protocol import Segmenter, SessionSegmenter
+from ..evaluation.speed import Job, measure
 from ..prompts import Click
 from ..types import InteractiveSegError
+from ..weights import shipped_file
 
 PUBLISHED_WIDTHS = (192, 192, 192, 192)
+AUTHORS_MOST = 16  # examples: with 64 the published computation of the published size needs many GB
+STORED = 500
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -25,7 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "benchmark",
         help="time one prompt, with CPU seconds, threads and peak memory",
         description="Clicks on a made slice: load, first prompt, steady prompt (median and 95th percentile), peak memory.",
-        epilog="example:\n  interactive-seg benchmark --size 512 --threads 1",
+        epilog="examples:\n  interactive-seg benchmark --size 512 --threads 1\n"
+               "  interactive-seg benchmark --context 0,1,4,16,64,128 --threads 2",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -33,6 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--weights", type=Path, help="weights file (default: the shipped ones)")
     add("--size", type=int, default=512, metavar="PX", help="rows and columns of the slice (default: 512)")
     add("--prompts", type=int, default=20, metavar="N", help="clicks of the network; peers get a quarter (default: 20)")
+    add("--context", metavar="SIZES", help="time MultiverSeg with so many examples instead, as 0,1,4,16,64,128")
+    add("--features", default="256,256,256,256", metavar="WIDTHS", help="its published widths (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--threads", type=int, help="CPU threads (default: one less than the machine has)")
     return parser
@@ -42,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.size < 32 or args.prompts < 1:
         raise InteractiveSegError(f"--size {args.size} --prompts {args.prompts}: give at least 32 pixels and 1 prompt.")
     threads, device = set_threads(args.threads), choose_device(args.device)
+    if args.context is not None:
+        return context_tables(args, threads, device)
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
@@ -55,6 +64,61 @@ def run(args: argparse.Namespace) -> int:
     print("\nMedian and p95: wall seconds of the prompts after the first. CPU s: processor seconds of one prompt, all threads.")
     print("Peak MB: the process's high-water mark so far, so that later rows cannot be lower; on CUDA the device's own.")
     return 0
+
+
+def context_tables(args: argparse.Namespace, threads: int, device: str) -> int:
+    """MultiverSeg with examples: our compact network, the published size, and the published way of computing it."""
+    sizes, widths = _numbers(args.context), _numbers(args.features)
+    weights = args.weights or shipped_file("multiverseg")
+    print(f"128 x 128 canvas, {threads} thread(s), {_device_name(device)}, {_versions()}")
+    print("\n| network | examples | read them s | median s | CPU s | peak MB |\n|---|---|---|---|---|---|")
+    kinds = (("multiverseg, " + weights.stem, "ours", weights), ("published size", "ours", None),
+             ("published size, bfloat16", "bfloat16", None), ("published size, as published", "authors", None))
+    costs = {}
+    for name, how, path in kinds:
+        for size in sizes:
+            if how == "authors" and size > AUTHORS_MOST:
+                continue
+            cost = measure(Job(how, size, widths, path, device, threads, args.prompts))
+            costs[how if path is None else "compact", size] = cost
+            figures = f"{cost.encode:.3f} | {cost.seconds:.3f} | {cost.cpu:.3f} | {cost.megabytes:.0f}"
+            print(f"| {name} | {size} | {figures} |", flush=True)
+    print()
+    for size in sizes:
+        if ("authors", size) in costs:
+            ours, theirs, rounded = (costs[how, size] for how in ("ours", "authors", "bfloat16"))
+            print(f"{size} examples, published size, by CPU seconds: {theirs.cpu / ours.cpu:.2f} times as fast as the published "
+                  f"computation with the same answer (mean |logit| {ours.checksum:.6f} and {theirs.checksum:.6f}), and "
+                  f"{theirs.cpu / rounded.cpu:.2f} times in bfloat16 ({rounded.checksum:.6f}).")
+    print(f"Opening a store of {STORED} entries: {open_store(STORED):.4f} s.")
+    print("Peak MB: above the network itself, in a process of its own. Published sizes have random weights: the same arithmetic.")
+    return 0
+
+
+def open_store(entries: int) -> float:
+    """Median seconds to open a store of so many entries and list one task's, of 20 times."""
+    from ..context import ContextSet, ContextStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "context.sqlite"
+        rows, columns = np.mgrid[:128, :128]
+        examples, image = ContextSet(), ((rows * columns) % 251).astype(np.uint8)
+        for n in range(entries):
+            examples.add(image, rows > n % 128)
+        ContextStore(path).open("study", "task").put(examples.enabled())
+        times = []
+        for _ in range(20):
+            begin = time.perf_counter()
+            if len(ContextStore(path).open("study", "task").infos()) != entries:
+                raise InteractiveSegError(f"The store of {entries} entries lost some: run `interactive-seg benchmark` again.")
+            times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    if not all(part.isdigit() for part in text.split(",")):
+        raise InteractiveSegError(f"Got {text!r}, expected whole numbers with commas: give them as 0,1,4,16.")
+    return tuple(int(part) for part in text.split(","))
 
 
 def made_slice(size: int) -> tuple[np.ndarray, list[Click]]:

@@ -93,3 +93,34 @@ def test_benchmark_names_what_it_measured(weights, capsys):
     assert "64 x 64 slice, 1 thread(s)" in printed and "torch" in printed
     methods = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")][1:]
     assert methods[:4] == ["scribbleprompt", "published size, random weights", "watershed", "random-walker"]
+
+
+def test_benchmark_tells_what_examples_cost_in_processes_of_their_own(tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+
+    from InteractiveSegLib.models.multiverseg import MultiverSegConfig, MultiverSegNet
+
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    save_file(MultiverSegNet(MultiverSegConfig((4, 4))).state_dict(), path)
+    command = ["benchmark", "--context", "2", "--features", "4,4", "--weights", str(path), "--prompts", "1", "--device", "cpu"]
+    assert main([*command, "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("| ")][1:]
+    assert [row[1] for row in rows] == ["2"] * 4
+    assert rows[0][0] == "multiverseg, tiny" and all(float(row[3]) > 0 for row in rows)
+    assert "Opening a store of 500 entries" in printed
+
+
+def test_the_published_way_of_computing_gives_the_same_logits():
+    import torch
+
+    from InteractiveSegLib.evaluation.speed import authors_forward
+    from InteractiveSegLib.models.multiverseg import MultiverSegConfig, MultiverSegNet
+
+    torch.manual_seed(0)
+    network = MultiverSegNet(MultiverSegConfig((6, 6, 4))).eval()
+    target, support = torch.rand(1, 5, 32, 32), torch.rand(1, 7, 2, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(authors_forward(network, target, support), network(target, support), atol=1e-5)
