@@ -161,6 +161,21 @@ def test_the_first_answer_is_asked_without_a_prompt_or_with_one(bundle):
     assert spoken[0].all()
 
 
+def test_the_previous_prediction_of_a_prompted_sample_is_scribbleprompts(bundle):
+    def previous(draft_share):
+        recipe, seen = a_recipe(bundle, silent_share=0.0, draft_share=draft_share), []
+        network = recipe.build()
+        network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        list(recipe.losses(network, next(recipe.batches(0, 0)), 1.0))
+        return seen[0]
+
+    assert not previous(0.0)[:, 4].any()
+    drafted = previous(1.0)
+    clicked = drafted[:, 2] > 0
+    assert clicked.any()
+    assert (drafted[:, 4][clicked] > 0).float().mean() > 0.8
+
+
 def test_an_exported_run_is_loaded_as_a_network_of_its_widths(bundle, tmp_path, monkeypatch):
     trainer = Trainer(a_recipe(bundle), tmp_path / "run")
     trainer.train(steps=3, workers=0)

@@ -26,9 +26,9 @@ class ContextRecipe:
     features: tuple[int, ...] = (16, 32, 64, 96, 96)
     size: int = 128
     entries: int = 32  # images in a batch, targets and examples together
-    usual_context: int = 8
+    usual_context: int = 4
     largest_context: int = 64
-    large_share: float = 0.04  # of batches have more examples than usual
+    large_share: float = 0.06  # of batches have more examples than usual
     damaged_share: float = 0.1  # of examples have a mask that is not exact
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

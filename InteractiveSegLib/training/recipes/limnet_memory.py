@@ -39,12 +39,14 @@ class LIMNetMemoryRecipe:
     small: int = 96
     small_until: float = 0.7  # share of a cycle on clips of the small size: three times as many
     length: int = 6
+    short: int = 3
+    short_until: float = 0.55  # share of a cycle on the clips' first slices, as XMem begins: first learn to copy, then to follow
     name: str = "limnet-memory"
     batch: int = 8
     references: int = 3
     deep_share: float = 0.2  # of slices refresh the hidden state by their value, as remembered ones do
     hardest: float = 0.2  # share of the pixels that count in the end
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     warmup_steps: int = 200
     ema_decay: float = 0.998
@@ -66,6 +68,8 @@ class LIMNetMemoryRecipe:
         if progress < self.small_until:
             images, masks, start = (F.interpolate(x, (self.small,) * 2, mode="area") for x in (images, masks, start))
             masks, start = (masks >= 0.5).float(), (start >= 0.5).float()
+        if progress < self.short_until:
+            images, masks = images[:, :self.short], masks[:, :self.short]
         logits = self.follow(model, images, start)  # (B, T - 1, 2, H, W)
         truth = masks[:, 1:]
         share = 1 - (1 - self.hardest) * min(max(progress / 0.7 - 0.15, 0), 1)
