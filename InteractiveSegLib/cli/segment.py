@@ -21,7 +21,9 @@ examples:
   interactive-seg segment dicom_folder --series 4 --window -160,240 --box 38,90,60,43,180,150 -o liver.seg.nrrd
   interactive-seg segment heart.nrrd --axis axial --click-ras -12.5,3,40 --negative-click-ras -30,3,40 -o lv.seg.nrrd
   interactive-seg segment polyp.png --box 20,35,140,190 --scribble stroke.png -o polyp.seg.nrrd
-  interactive-seg segment scan.mha --initial-mask first.nii.gz --negative-click 12,80,77 -o better.nii.gz"""
+  interactive-seg segment scan.mha --initial-mask first.nii.gz --negative-click 12,80,77 -o better.nii.gz
+  interactive-seg segment scan.nrrd --model limnet --click 40,120,88 --click 52,118,90 --propagate -o organ.seg.nrrd
+  interactive-seg segment scan.nrrd --model limnet --interactive-rounds 6 --reference truth.nrrd -o robot.seg.nrrd"""
 
 
 class AddPrompt(argparse.Action):
@@ -72,6 +74,12 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         prompts.add_argument(option, type=kind, action=AddPrompt, metavar=metavar, help=words)
     parser.set_defaults(prompts=[])
     parser.add_argument("--initial-mask", type=Path, metavar="FILE", help="start from this mask")
+    volume = parser.add_argument_group("through the whole volume")
+    volume.add_argument("--propagate", action="store_true", help="carry the prompted slices' masks to all other slices")
+    volume.add_argument("--interactive-rounds", type=int, metavar="N",
+                        help="let a robot user click N times where the mask is most wrong, and propagate after each")  # fmt: skip
+    volume.add_argument("--reference", type=Path, metavar="FILE", help="the right mask, which the robot user knows")
+    volume.add_argument("--memory-weights", type=Path, metavar="FILE", help="XMem's weights instead of the shipped ones")
     parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
     parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
@@ -97,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError(f"{args.overlay} is no PNG file name: end the overlay's name with .png.")
     if args.threads is not None and args.threads < 1:
         raise InteractiveSegError(f"Got {args.threads} threads, expected at least 1: leave --threads out.")
+    if (args.interactive_rounds is None) != (args.reference is None) or (args.interactive_rounds or 1) < 1:
+        raise InteractiveSegError("--interactive-rounds counts from 1 and needs --reference, and the reverse: give both or none.")
     image = read_image(args.image, args.series, args.frame)
     prompts = [make_prompt(kind, value, image) for kind, value in args.prompts]
     started = time.perf_counter()
@@ -107,11 +117,15 @@ def run(args: argparse.Namespace) -> int:
     if args.initial_mask:
         session.set_mask(read_mask(args.initial_mask, image))
     set_threads(args.threads)
-    if not prompts and not args.initial_mask:
+    if not prompts and not args.initial_mask and not args.reference:
         session.predict()
     steps = [step for prompt in prompts for step in slice_by_slice(prompt, session)]
     for step in tqdm(steps, unit="step", leave=False, disable=True if len(steps) < 4 else None):
         session.add(step)
+    if args.propagate:
+        propagate(session, args.memory_weights)
+    if args.reference:
+        play_rounds(session, read_mask(args.reference, image), args)
     seconds = time.perf_counter() - started
     write_segmentation(args.output, session.mask, image.affine, [Segment(args.name)])
     if args.overlay:
@@ -119,6 +133,28 @@ def run(args: argparse.Namespace) -> int:
     touched = len(prompts_by_slice(session.prompts, session.shape, session.axis))
     print(summary(args, image, session, touched, seconds))
     return 0
+
+
+def propagate(session, weights: Path | None) -> None:
+    """Carry the masks to the other slices, with a bar."""
+    from tqdm import tqdm
+
+    with tqdm(unit="slice", leave=False, disable=None) as bar:
+        for progress in session.propagate(weights=weights):
+            bar.total = progress.total
+            bar.update()
+
+
+def play_rounds(session, reference: np.ndarray, args: argparse.Namespace) -> None:
+    """Let the robot user work, and print how good each round was."""
+    from ..evaluation.metrics import dice
+    from ..evaluation.volumes.protocol import play
+
+    if len(session.shape) < 3:
+        raise InteractiveSegError("A picture has no other slices: --interactive-rounds needs a volume.")
+    rounds = play(session, reference, memory=args.memory_weights)
+    for number, mask in zip(range(1, args.interactive_rounds + 1), rounds):
+        print(f"round {number}  Dice {dice(mask, reference):.4f}")
 
 
 def slice_by_slice(prompt, session) -> list:
@@ -170,7 +206,7 @@ def summary(args: argparse.Namespace, image, session, touched: int, seconds: flo
         size = f"{count} voxels, {count * np.prod(mm) / 1000:.4g} ml, slices along {'KJI'[session.axis]}: {held.size}"
     lines = {
         "image": f"{image.source}, {' x '.join(map(str, image.array.shape))}, {' x '.join(f'{s:.4g}' for s in mm)} mm",
-        "prompts": f"{len(args.prompts)}, slices touched: {touched}",
+        "prompts": f"{len(args.prompts) + (args.interactive_rounds or 0)}, slices touched: {touched}",
         "mask": size if count else "empty: add a click inside the object, or a box around it",
         "time": f"{seconds:.2f} s with {args.model}",
         "written": ", ".join(str(path) for path in (args.output, args.overlay) if path),
