@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ class Study:
         store = ContextStore(context if context is not None else self.output / "context.sqlite")
         self.context = store.open(self.state.identity(), task)
         self.case: OpenCase | None = None
-        if not self.cases:
+        if not found and not self.cases:
             raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
+        self.forget(case.name for case in self.cases if case.status != ACCEPTED)  # left by a process that was killed
         self.write_results()
 
     # what is there
@@ -120,7 +122,6 @@ class Study:
         else:
             image = LoadedImage(session.image, session.placement.affine, "", record.title)
         reference = self.read_reference(record, image)
-        self.forget(record.name)
         self.state.set_status(record.name, self.task, PROGRESS, note="")
         self.case = OpenCase(self.state, self.task, record, image, session, reference)
         return self.case
@@ -145,6 +146,7 @@ class Study:
             except InteractiveSegError as error:  # the mask is safe in the other file
                 note = f"no DICOM SEG: {error}"
         if self.family.contextual:
+            self.forget([case.name])
             for example in case.examples():
                 self.context.add(**example)
         self.state.set_status(case.name, self.task, ACCEPTED, note=note, **case.results())
@@ -168,11 +170,11 @@ class Study:
             self._take_back(name, PROGRESS if started else TODO, "")
         return self.record(name)
 
-    def forget(self, name: str) -> None:
-        """Remove a case's examples from the context: an example counts only while its case is accepted."""
-        digest = self.context.digest(name)
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the examples of cases from the context: an example counts only while its case is accepted."""
+        digests = {self.context.digest(name) for name in names}
         for info in self.context.infos():
-            if info.provenance.case == digest:
+            if info.provenance.case in digests:
                 self.context.remove(info.id)
 
     def write_results(self) -> None:
@@ -195,7 +197,7 @@ class Study:
 
     def _take_back(self, name: str, status: str, note: str) -> None:
         self.state.set_status(name, self.task, status, note=note, voxels=None, volume_ml=None, dice=None)
-        self.forget(name)
+        self.forget([name])
         if self.case is not None and self.case.name == name:
             self.case = None
         self.write_results()

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -104,10 +105,10 @@ def info_to_json(info: EntryInfo) -> str:
     return json.dumps(asdict(info), sort_keys=True)
 
 
-def info_from_json(text: str | bytes) -> EntryInfo:
-    """The inverse; InteractiveSegError for anything that is not a whole entry."""
+def info_from_json(text: str | bytes, **changes: Any) -> EntryInfo:
+    """The inverse, with some fields changed; InteractiveSegError for anything that is not a whole entry."""
     try:
-        fields = json.loads(text)
+        fields = {**json.loads(text), **changes}
         fields["provenance"] = Provenance(**fields["provenance"])
         for name in ("shape", "spacing", "affine"):
             fields[name] = None if fields[name] is None and name == "affine" else tuple(fields[name])

@@ -6,7 +6,6 @@ import secrets
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..database import Database
@@ -118,7 +117,7 @@ class StoredContextSet(ContextSet):
 def info_of(entry_id: str, text: str, enabled: int) -> EntryInfo:
     """The row of an entry, or an error by which it can be removed."""
     try:
-        return replace(info_from_json(text), id=entry_id, enabled=bool(enabled))
+        return info_from_json(text, id=entry_id, enabled=bool(enabled))
     except InteractiveSegError as error:
         raise InteractiveSegError(f"The entry {entry_id} of the context is damaged: remove it.") from error
 
