@@ -1,9 +1,8 @@
 """How TIS is trained: the encoder first, then, on its frozen features, the correction of its mistakes by simulated clicks."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ...models.tis.network import TIS, TISConfig, build
+from ...models.tis.nnunet import NNUNet, read_nnunet
 from ...models.tis.plan import make_plan
 from ...models.tis.prepare import crop_box, normalise, token_stride
 from ...robot_volume import BAD_STARTS, bad_start, disturbance, next_click
+from ...types import InteractiveSegError
 from ..bundle import DataSet
 from ..volumes import PatchStream, clip_of, read_labelled_folder, read_set
-
-log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -76,16 +75,19 @@ class TISRecipe:
     def config(self) -> TISConfig:
         """The network that suits the data set, or the nnU-Net that was given."""
         data = self.data()
-        shape = {"width": self.width, "layers": self.layers, "click_encoding": self.click_encoding,
-                 "label_assignment": self.label_assignment}
         plan = make_plan([c.spacing for c in data.cases], [c.image.shape for c in data.cases], self.base, self.max_voxels,
                          self.max_stages)
-        log.info("planned for %d cases of %s: %s", len(data.cases), data.name, plan)
-        return TISConfig(tuple(data.labels[n] for n in sorted(data.labels)), plan.spacing, plan.patch, plan.strides, plan.kernels,
-                         plan.features, plan.strides[1], clip_of(data), **shape)
+        targets = tuple(data.labels[n] for n in sorted(data.labels))
+        config = TISConfig(targets, plan.spacing, plan.patch, plan.strides, plan.kernels, plan.features, plan.strides[1],
+                           clip_of(data), width=self.width, layers=self.layers, click_encoding=self.click_encoding,
+                           label_assignment=self.label_assignment)
+        return config if self.encoder is None else with_encoder(config, read_nnunet(self.encoder))
 
     def build(self) -> nn.Module:
-        return build(self.config())
+        network = build(self.config())
+        if self.encoder is not None:
+            network.encoder.load_state_dict(read_nnunet(self.encoder).encoder().state_dict())
+        return network
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
         config = self.config()
@@ -120,6 +122,20 @@ class TISRecipe:
         loss = sum(w * segmentation_loss(s.float(), at_size(truth, s.shape[2:])) for w, s in zip(weights, scales)) / sum(weights)
         found = mean_dice(scales[0].argmax(dim=1), truth, len(model.config.targets))
         return loss, {"encoder loss": loss.item(), "automatic Dice": found}
+
+
+def with_encoder(config: TISConfig, found: NNUNet) -> TISConfig:
+    """The configuration of a data set, with the network and the plans of an nnU-Net that was trained on such data."""
+    if found.classes != len(config.targets) + 1:
+        raise InteractiveSegError(f"{found.path.name} tells {found.classes} classes apart, the data have {len(config.targets)} "
+                                  "labels and the background: give data labelled as it was trained.")
+    divisor = np.prod(found.strides, axis=0)
+    patch = tuple(int(p) for p in -(-np.array(config.patch) // divisor) * divisor)
+    if found.plans is not None:
+        config = replace(config, spacing=found.plans.spacing, clip=found.plans.clip)
+        patch = found.plans.patch
+    return replace(config, patch=patch, features=found.features, kernels=found.kernels, strides=found.strides,
+                   stride=found.strides[1], trans_bias=found.trans_bias)
 
 
 class Sample:
