@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..terminology import HEART
 from ..types import InteractiveSegError
 
 
@@ -78,6 +79,17 @@ FAMILIES = {
             modes=("once", "flip"),
         ),
         FamilySpec(
+            name="verse",
+            title="VerSe",
+            networks=("verse",),
+            prompts=("Click", "Scribble"),
+            paper="Guo et al., VerSe: Integrating Multiple Queries as Prompts for Versatile Cardiac MRI Segmentation, 2024",
+            automatic=True,
+            sweeps=True,
+            targets=tuple(HEART),
+            modes=("auto+click", "auto", "click"),
+        ),
+        FamilySpec(
             name="tis",
             title="TIS",
             networks=("tis-hippocampus", "tis-cardiac", "tis-atrium"),
@@ -98,6 +110,7 @@ NETWORKS = {
     "limnet-click": "limnet.ritm",
     "limnet-memory": "limnet.xmem",
     "limnet-fusion": "limnet.quality",
+    "verse": "verse",
     "tis-hippocampus": "tis.network",
     "tis-cardiac": "tis.network",
     "tis-atrium": "tis.network",

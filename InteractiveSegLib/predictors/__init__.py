@@ -20,6 +20,7 @@ PREDICTORS = {
     "multiverseg": "context:ContextPredictor",
     "scribbleprompt": "slices:SlicePredictor",
     "tis": "tis:TISPredictor",
+    "verse": "verse:VerSePredictor",
 }
 
 

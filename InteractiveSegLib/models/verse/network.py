@@ -44,6 +44,7 @@ class VerSeConfig:
 
 
 PUBLISHED = VerSeConfig(rounding="round")
+UNSEEN = ("edema",)  # targets of the compact network that no data set of its training shows
 COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128)
 
 
@@ -61,12 +62,14 @@ class VerSe(nn.Module):
     """Segments by name, by name and clicks, or by clicks alone.
 
     `encode` is for once per slice, `decode` for each answer. untrained: names of tensors that the loaded file did not hold.
+    unseen: targets that its weights were never trained on.
     """
 
     def __init__(self, config: VerSeConfig) -> None:
         super().__init__()
         self.config = config
         self.untrained: tuple[str, ...] = ()
+        self.unseen: tuple[str, ...] = ()
         self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base, dropout=config.dropout))
         self.sem_seg_head = SegmentationHead(config)
 
@@ -132,6 +135,7 @@ def load(path: Path, device: str) -> VerSe:
     drawn = {key: value for key, value in network.state_dict().items() if key.startswith(CLICK_MODULES) and key not in state}
     load_strictly(network, {**state, **drawn}, path)
     network.untrained = tuple(drawn)
+    network.unseen = () if drawn else UNSEEN  # a published file has seen all six
     if drawn:
         log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
                     path.name, ", ".join(drawn))

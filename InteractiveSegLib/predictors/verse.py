@@ -1,0 +1,238 @@
+"""Slices of a heart, names and clicks become logits at the slice's own resolution, with VerSe.
+
+A slice is looked at twice: whole, to find the heart, then closely. The close look's features are kept, so that a later click
+costs the click's path and the decoder alone.
+"""
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+from ..geometry import Canvas, Window, normalise
+from ..models.verse.fuser import draw_prompts
+from ..models.verse.queries import pad_clicks
+from ..prompts import Click
+from ..rasterise import drawn_mask
+from ..robot import largest_component
+from ..terminology import HEART
+from ..types import InteractiveSegError, bounding_box
+from . import Setting
+from .slices import Request, keep_prompts
+
+NAMES = tuple(HEART)  # in the order of the object queries
+AUTO, AUTO_CLICK, CLICK = "auto", "auto+click", "click"
+BATCH = 12  # slices and targets per call of the decoder
+KEPT = 64  # encoded slices
+MARGIN = 1.35  # the close look is this much larger than what was found
+NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a structure
+CLOSER = 0.85  # a close look is worth it when its side is less than this share of the slice's
+AGREED = 0.15  # of the slices must hold a pixel of the heart for it to count in a volume
+STROKE_CLICKS = 8  # clicks that a scribble is read as
+NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
+
+log = logging.getLogger(__name__)
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A slice on a canvas, encoded: the maps of one slice, batch 1."""
+
+    canvas: Canvas
+    features: list[torch.Tensor]
+
+
+class VerSePredictor:
+    """One working axis of one image. spacing: (row, column) in mm; mode: "auto+click", "auto" or "click"."""
+
+    def __init__(self, network, spacing: tuple[float, float], window: Window, mode: str) -> None:
+        self.network, self.spacing, self.window, self.mode = network, spacing, window, mode
+        self.device = next(network.parameters()).device
+        self.canvases: dict[Key, Canvas] = {}
+        self.looks: OrderedDict[Key, Look] = OrderedDict()
+        self.warned: set[str] = set()
+
+    @classmethod
+    def of(cls, setting: Setting) -> VerSePredictor:
+        return cls(setting.network(), setting.spacing, setting.window, setting.mode)
+
+    def warm_up(self, image: np.ndarray) -> None:
+        """Run once on a slice, so that the first answer is as quick as the next; nothing of it is kept."""
+        canvas = self.whole(image)
+        middle = Click(tuple(n // 2 for n in image.shape))
+        with torch.inference_mode():
+            look = Look(canvas, self.encode([image], [canvas])[0])
+            self.decode([Request(image, (middle,), None)], [look], by_name=False)
+
+    @torch.inference_mode()
+    def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """Logits (rows, columns) float32 of each request; clicks and strokes have the last word on their own pixels."""
+        for request in requests:
+            self.check(request)
+        silent = [r for r in requests if not r.prompts or (self.mode == AUTO_CLICK and r.previous is None)]
+        answers = {id(r): found for r, found in zip(silent, self.by_name(silent))}
+        for by_name in (True, False):
+            spoken = [r for r in requests if r.prompts and by_name == (self.mode == AUTO_CLICK and self.knows(r.target))]
+            starts = [answers.get(id(r), r.previous) for r in spoken]
+            for request, found in zip(spoken, self.by_clicks(spoken, starts, by_name)):
+                keep_prompts(found, request.prompts)
+                answers[id(request)] = found
+        return [answers[id(request)] for request in requests]
+
+    def check(self, request: Request) -> None:
+        if self.mode == AUTO and request.prompts:
+            raise InteractiveSegError('Got a prompt in the mode "auto": make the session with mode="auto+click" to correct.')
+        if self.mode == CLICK and not request.prompts:
+            raise InteractiveSegError('The mode "click" has no answer before a click: click, or use mode="auto+click".')
+        if not self.knows(request.target) and self.mode != CLICK and request.target not in self.warned:
+            self.warned.add(request.target)
+            log.warning("These weights never saw %s, so it stays empty until you click: no data here shows it.", request.target)
+
+    def knows(self, target: str) -> bool:
+        return target not in self.network.unseen
+
+    # by name
+
+    def by_name(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """The automatic answers; all slices of the call agree on where the heart is."""
+        known = [r for r in requests if self.knows(r.target)]
+        new = {r.key: r.image for r in known if r.key not in self.canvases}
+        found: dict[int, np.ndarray] = {}
+        if new:
+            self.remember(list(new), list(new.values()), [self.whole(image) for image in new.values()])
+            asked = [r for r in known if r.key in new]
+            first = self.by_looks(asked, [None] * len(asked), by_name=True)
+            closer = self.closer(self.whole(asked[0].image), heart_mask(asked, first))
+            if closer is None:
+                found = {id(r): logits for r, logits in zip(asked, first)}
+            else:
+                self.remember(list(new), list(new.values()), [closer] * len(new))
+        rest = [r for r in known if id(r) not in found]
+        found.update((id(r), logits) for r, logits in zip(rest, self.by_looks(rest, [None] * len(rest), by_name=True)))
+        return [found[id(r)] if id(r) in found else np.full(r.image.shape, NOWHERE, np.float32) for r in requests]
+
+    # by clicks
+
+    def by_clicks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
+        """Answers to prompts, from the logits in `starts` or from nothing."""
+        new = {r.key: r for r in requests if r.key not in self.canvases}
+        if new:
+            self.remember(list(new), [r.image for r in new.values()], [self.whole(r.image) for r in new.values()])
+            asked = [(r, start) for r, start in zip(requests, starts) if r.key in new]
+            first = self.by_looks([r for r, _ in asked], [start for _, start in asked], by_name)
+            for key, request in new.items():
+                seen = [(logits > 0) | said(r) for (r, _), logits in zip(asked, first) if r.key == key]
+                closer = self.closer(self.canvases[key], np.any(seen, axis=0))
+                if closer is not None:
+                    self.remember([key], [request.image], [closer])
+        for request in requests:  # a prompt beside the close look: look at the whole slice from now on
+            if (said(request) & ~self.canvases[request.key].covers()).any():
+                self.remember([request.key], [request.image], [self.whole(request.image)])
+        return self.by_looks(requests, starts, by_name)
+
+    # looking
+
+    def whole(self, image: np.ndarray) -> Canvas:
+        return Canvas(image.shape, self.spacing, self.network.config.size)
+
+    def closer(self, whole: Canvas, mask: np.ndarray) -> Canvas | None:
+        """A canvas around the mask, when that shows it clearly larger; else None."""
+        start, stop = bounding_box(mask)
+        if start == stop:
+            return None
+        spacing = np.array(self.spacing)
+        middle, side = (np.array(start) + stop) / 2, ((np.array(stop) - start) * spacing).max()
+        reach = max(MARGIN * side, NEAREST)
+        if reach > CLOSER * (np.array(whole.shape) * spacing).max():
+            return None
+        half = reach / spacing / 2
+        return Canvas(whole.shape, self.spacing, whole.size, (*(middle - half), *(middle + half)))
+
+    def remember(self, keys: Sequence[Key], images: Sequence[np.ndarray], canvases: Sequence[Canvas]) -> None:
+        """Encode slices and keep what was computed; the oldest are forgotten and encoded again when they are asked for."""
+        for key, canvas, features in zip(keys, canvases, self.encode(images, canvases)):
+            self.canvases[key] = canvas
+            self.looks[key] = Look(canvas, features)
+            self.looks.move_to_end(key)
+        while len(self.looks) > max(KEPT, len(keys)):
+            self.looks.popitem(last=False)
+
+    def encode(self, images: Sequence[np.ndarray], canvases: Sequence[Canvas]) -> list[list[torch.Tensor]]:
+        """The features of each slice on its canvas."""
+        found = []
+        for begin in range(0, len(images), BATCH):
+            pairs = zip(images[begin:begin + BATCH], canvases[begin:begin + BATCH])
+            shrunk = np.stack([canvas.shrink(normalise(image, self.window)) for image, canvas in pairs])
+            maps = self.network.encode(torch.from_numpy(shrunk)[:, None].to(self.device))
+            found += [[level[i:i + 1] for level in maps] for i in range(len(shrunk))]
+        return found
+
+    def by_looks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
+        """One pass of the decoder over the requests, each on the canvas that its slice is kept on."""
+        lost = {r.key: r.image for r in requests if r.key not in self.looks}
+        self.remember(list(lost), list(lost.values()), [self.canvases[key] for key in lost])
+        found = []
+        for begin in range(0, len(requests), BATCH):
+            batch = [Request(r.image, r.prompts, start, r.target, r.key) for r, start in
+                     zip(requests[begin:begin + BATCH], starts[begin:begin + BATCH])]
+            found += self.decode(batch, [self.looks[r.key] for r in batch], by_name)
+        return found
+
+    def decode(self, requests: Sequence[Request], looks: Sequence[Look], by_name: bool) -> list[np.ndarray]:
+        """Logits (rows, columns) of each request. by_name: with its target's object queries; clicks wherever there are any."""
+        size = self.network.config.size
+        previous = np.zeros((len(requests), 1, size, size), np.float32)
+        for i, (request, look) in enumerate(zip(requests, looks)):
+            if request.previous is not None:
+                previous[i, 0] = look.canvas.shrink(1 / (1 + np.exp(-np.clip(request.previous, -30, 30))))
+        points = [canvas_clicks(request, look.canvas) for request, look in zip(requests, looks)]
+        clicks = tuple(pad_clicks([of[sign] for of in points], sign).to(self.device) for sign in (True, False))
+        prompts = draw_prompts(clicks, torch.from_numpy(previous).to(self.device))
+        features = [torch.cat(level) for level in zip(*(look.features for look in looks))]
+        targets = torch.tensor([NAMES.index(r.target) for r in requests], device=self.device) if by_name else None
+        spoken = any(request.prompts for request in requests)
+        last = self.network.decode(features, prompts, targets, clicks if spoken else None)[-1]
+        logits = F.interpolate(last.float(), (size, size), mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
+        return [np.where(look.canvas.covers(), look.canvas.expand(x), np.float32(NOWHERE)) for look, x in zip(looks, logits)]
+
+
+def heart_mask(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Bool (rows, columns): where the slices agree that the heart is, its largest part."""
+    slices: dict[Key, np.ndarray] = {}
+    for request, found in zip(requests, logits):
+        slices[request.key] = slices.get(request.key, False) | (found > 0)
+    share = np.mean(list(slices.values()), axis=0)
+    return largest_component(share >= min(AGREED, share.max()) if share.any() else share > 0)
+
+
+def said(request: Request) -> np.ndarray:
+    """Bool (rows, columns): what the prompts of a request name."""
+    return np.any([drawn_mask(prompt, request.image.shape) for prompt in request.prompts], axis=0)
+
+
+def canvas_clicks(request: Request, canvas: Canvas) -> dict[bool, list[tuple[int, int]]]:
+    """Positive (True) and negative (False) clicks as (row, column) of the canvas; scribbles are read as some of their points."""
+    found: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+    for prompt in request.prompts:
+        points = [prompt.position] if isinstance(prompt, Click) else spread(drawn_mask(prompt, request.image.shape))
+        rows, columns, inside = canvas.locate(*np.array(points).T)
+        found[prompt.positive] += list(zip(rows[inside].tolist(), columns[inside].tolist()))
+    return found
+
+
+def spread(stroke: np.ndarray) -> list[tuple[int, int]]:
+    """Up to STROKE_CLICKS pixels of a stroke, far from each other: the deepest one first, then always the farthest."""
+    points = np.argwhere(stroke)
+    depth = ndimage.distance_transform_edt(np.pad(stroke, 1))[1:-1, 1:-1][stroke]
+    chosen = [points[depth.argmax()]]
+    for _ in range(min(STROKE_CLICKS, len(points)) - 1):
+        distance = np.min([np.abs(points - c).sum(axis=1) for c in chosen], axis=0)
+        chosen.append(points[distance.argmax()])
+    return [tuple(int(v) for v in point) for point in chosen]

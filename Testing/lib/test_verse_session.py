@@ -1,0 +1,169 @@
+"""VerSe in a session: hearts by name, by name then click, by click; what is computed once is kept."""
+import logging
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from shapes import ellipsoid
+
+from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
+from InteractiveSegLib.geometry import Canvas
+from InteractiveSegLib.models.verse.network import VerSeConfig, build
+from InteractiveSegLib.predictors.slices import Request
+from InteractiveSegLib.predictors.verse import canvas_clicks, heart_mask, spread
+
+THREE = ("LV", "myocardium", "RV")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A tiny network with weights that answer something, the same each time."""
+    torch.manual_seed(0)
+    network = build(VerSeConfig(base=8, width=64, feedforward=64, rounds=1))
+    path = tmp_path_factory.mktemp("verse") / "tiny.safetensors"
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture
+def heart():
+    """(image, truth of the cavity): a bright ball in a dark ring, 5 slices of 150 x 160, 8 x 1.5 x 1.5 mm."""
+    shape = (5, 150, 160)
+    cavity = ellipsoid(shape, (2, 70, 90), (2.2, 14, 14))
+    ring = ellipsoid(shape, (2, 70, 90), (2.6, 22, 22)) & ~cavity
+    image = np.random.default_rng(0).normal(90, 10, shape) + 110 * cavity - 60 * ring
+    return image.astype(np.float32), cavity
+
+
+@pytest.fixture
+def session_of(weights, heart):
+    def make(**options):
+        return InteractiveSession(heart[0], spacing=(8.0, 1.5, 1.5), model="verse", weights=weights, device="cpu", **options)
+
+    return make
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How many slices were encoded, and how many answers each call of the decoder gave."""
+    from InteractiveSegLib.models.verse.network import VerSe
+
+    counts = {"encoded": 0, "decoded": []}
+    encode, decode = VerSe.encode, VerSe.decode
+
+    def counted_encode(self, images):
+        counts["encoded"] += len(images)
+        return encode(self, images)
+
+    def counted_decode(self, features, prompts, *rest):
+        counts["decoded"].append(len(prompts))
+        return decode(self, features, prompts, *rest)
+
+    monkeypatch.setattr(VerSe, "encode", counted_encode)
+    monkeypatch.setattr(VerSe, "decode", counted_decode)
+    return counts
+
+
+def test_by_name_every_slice_and_every_target_is_answered_in_batches(session_of, calls):
+    session = session_of(targets=THREE, mode="auto")
+    session.predict()
+    assert session.labels.max() <= 3 and session.labels.any(axis=(1, 2)).sum() > 1, "slices besides the current one"
+    assert calls["encoded"] in (5, 10), "each slice once whole and at most once closely"
+    assert sum(calls["decoded"]) in (15, 30) and max(calls["decoded"]) > 3
+    before = calls["encoded"]
+    session.predict()
+    assert calls["encoded"] == before, "a second look at the same slices encodes nothing"
+
+
+def test_several_targets_of_one_slice_share_a_pass(session_of, calls):
+    session_of(targets=THREE, mode="auto").predict([2])
+    assert set(calls["decoded"]) == {3}
+
+
+@pytest.mark.parametrize("mode", ["auto+click", "click"])
+def test_a_later_click_costs_one_pass_of_the_decoder_and_no_encoding(session_of, calls, mode):
+    session = session_of(targets=("LV",), mode=mode)
+    session.add(Click((2, 70, 90)))
+    encoded, decoded = calls["encoded"], len(calls["decoded"])
+    session.add(Click((2, 75, 95)))
+    assert calls["encoded"] == encoded and len(calls["decoded"]) == decoded + 1
+
+
+def test_what_was_clicked_is_in_the_mask_and_what_was_clicked_away_is_not(session_of):
+    session = session_of(targets=("LV",), mode="click")
+    stroke = np.zeros(session.shape, bool)
+    stroke[2, 60:64, 80:99] = True
+    session.add(Click((2, 70, 90)))
+    session.add(Scribble(stroke, positive=False))
+    session.add(Click((2, 62, 90)))
+    assert session.mask[2, 70, 90] and session.mask[2, 62, 90]
+    assert not (session.mask & stroke).sum() > 1
+    assert not session.mask[[0, 1, 3, 4]].any(), "clicks speak to their own slice"
+
+
+def test_a_click_by_name_changes_one_slice_and_undo_brings_it_back(session_of):
+    session = session_of(targets=THREE)
+    session.predict()
+    before = session.labels.copy()
+    place = tuple(int(v) for v in np.argwhere(before[1] == 0)[0])
+    update = session.add(Click((1, *place), label="RV"))
+    assert session.labels[(1, *place)] == 3 and update.start[0] == 1 and update.stop[0] == 2
+    session.undo()
+    assert np.array_equal(session.labels, before)
+
+
+def test_each_mode_refuses_what_it_cannot_do_in_one_sentence(session_of):
+    with pytest.raises(InteractiveSegError, match='mode="auto\\+click" to correct'):
+        session_of(targets=("LV",), mode="auto").add(Click((2, 70, 90)))
+    with pytest.raises(InteractiveSegError, match="no answer before a click"):
+        session_of(targets=("LV",), mode="click").predict()
+    with pytest.raises(InteractiveSegError, match="does not know liver"):
+        session_of(targets=("liver",))
+
+
+def test_a_target_without_training_says_so_once_and_stays_empty_until_clicked(session_of, caplog):
+    session = session_of(targets=("edema",))
+    with caplog.at_level(logging.WARNING):
+        assert session.predict().empty
+        session.add(Click((2, 70, 90)))
+    assert session.mask[2, 70, 90]
+    assert [record.getMessage() for record in caplog.records].count(
+        "These weights never saw edema, so it stays empty until you click: no data here shows it.") == 1
+
+
+def test_a_click_beside_the_close_look_brings_the_whole_slice_back(session_of):
+    session = session_of(targets=("LV",), mode="click")
+    session.add(Click((2, 70, 90)))
+    predictor = session._predictor()
+    predictor.remember([(0, 2)], [session.image[2]], [predictor.closer(predictor.whole(session.image[2]), disc_mask(session))])
+    assert not predictor.canvases[0, 2].covers().all()
+    session.add(Click((2, 2, 2)))
+    assert predictor.canvases[0, 2].covers().all() and session.mask[2, 2, 2]
+
+
+def disc_mask(session):
+    return ellipsoid(session.shape[1:], (70, 90), (8, 8))
+
+
+def test_the_slices_of_a_volume_agree_on_where_the_heart_is():
+    inside, stray = np.full((40, 40), -1.0), np.full((40, 40), -1.0)
+    inside[10:20, 12:22] = 1
+    stray[35:, 35:] = 1
+    requests = [Request(np.zeros((40, 40)), (), None, "LV", (0, k)) for k in range(10)]
+    found = heart_mask(requests, [inside] * 9 + [np.maximum(inside, stray)])
+    assert np.array_equal(found, inside > 0)
+    assert not heart_mask(requests[:1], [np.full((40, 40), -1.0)]).any(), "nothing found is no heart"
+    assert heart_mask(requests, [stray] + [np.full((40, 40), -1.0)] * 9).any(), "what only one slice shows still counts"
+
+
+def test_a_scribble_is_read_as_points_far_from_each_other_and_of_its_own_sign():
+    stroke = np.zeros((40, 40), bool)
+    stroke[20, 3:38] = True
+    points = spread(stroke)
+    assert len(points) == 8 and all(stroke[p] for p in points)
+    columns = sorted(c for _, c in points)
+    assert columns[0] == 3 and columns[-1] == 37 and min(np.diff(columns)) >= 3
+    request = Request(np.zeros((40, 40)), (Scribble(stroke[20:21], False, (20, 0)), Click((5, 6))), None)
+    clicks = canvas_clicks(request, Canvas((40, 40), (1.0, 1.0), 40))
+    assert clicks[True] == [(5, 6)] and len(clicks[False]) == 8 and all(row == 20 for row, _ in clicks[False])
