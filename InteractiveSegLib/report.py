@@ -169,11 +169,12 @@ def write_png(path: str | Path, png: bytes) -> None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report with the line under it."""
+    """A picture of the report with the line under it. narrow: others may stand beside it."""
 
     title: str
     caption: str
     png: bytes
+    narrow: bool = False
 
 
 STYLE = """
@@ -184,6 +185,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; } figure { margin: 0; } figcaption { color: var(--quiet); }
 img { max-width: 100%; max-height: 46rem; border-radius: 4px; display: block; margin: .4rem 0; }
+main { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } section { flex: 1 0 100%; } .narrow { flex: 0 1 21rem; }
 """
 
 
@@ -197,14 +199,14 @@ def html_page(
 
     table = "\n".join([cells(header, "th"), *(cells(row, "td") for row in rows)])
     figures = "\n".join(
-        f"<h2>{html.escape(p.title)}</h2>\n<figure><img alt='{html.escape(p.title, quote=True)}' "
-        f"src='data:image/png;base64,{base64.b64encode(p.png).decode()}'>"
-        f"<figcaption>{html.escape(p.caption)}</figcaption></figure>"
+        f"<section{' class=narrow' * p.narrow}><h2>{html.escape(p.title)}</h2>\n"
+        f"<figure><img alt='{html.escape(p.title, quote=True)}' src='data:image/png;base64,{base64.b64encode(p.png).decode()}'>"
+        f"<figcaption>{html.escape(p.caption)}</figcaption></figure></section>"
         for p in pictures
     )
     return (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(intro)}</p>\n"
-        f"<table>{table}</table>\n{figures}\n</body></html>\n"
+        f"<table>{table}</table>\n<main>{figures}</main>\n</body></html>\n"
     )

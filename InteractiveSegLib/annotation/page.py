@@ -29,7 +29,7 @@ def write_page(study: Study) -> Path:
         except InteractiveSegError as error:  # the image went away since
             log.warning("%s has no picture: %s", case.name, error)
             continue
-        pictures.append(Picture(case.name, caption_of(case), png))
+        pictures.append(Picture(case.name, caption_of(case), png, narrow=is_upright(png)))
     curve = study.results / "curve.png"
     if pictures and curve.exists():
         pictures.insert(0, Picture("Prompts per case", "", curve.read_bytes()))
@@ -56,7 +56,10 @@ def summary_of(study: Study) -> str:
     scores = [case.dice for case in done if case.dice is not None]
     if scores:
         words += f"Dice against the references: mean {np.mean(scores):.3f}, lowest {min(scores):.3f}. "
-    return words + f"Segmented with {study.family.title}. Not for clinical decisions."
+    words += f"Segmented with {study.family.title}. In the pictures: orange, the accepted mask; "
+    if scores:
+        words += "blue and dashed, the reference; "
+    return words + "green, prompts inside; red, prompts outside. Not for clinical decisions."
 
 
 def row_of(case: CaseRecord, order: int | None = None) -> tuple[str, ...]:
@@ -72,10 +75,13 @@ def row_of(case: CaseRecord, order: int | None = None) -> tuple[str, ...]:
 
 def caption_of(case: CaseRecord) -> str:
     words = "1 prompt" if case.prompts == 1 else f"{case.prompts} prompts"
-    words += ". Orange: the accepted mask."
-    if case.dice is not None:
-        words += f" Blue, dashed: the reference (Dice {case.dice:.3f})."
-    return words + " Green: prompts inside; red: outside."
+    return words if case.dice is None else f"{words}, Dice {case.dice:.3f}"
+
+
+def is_upright(png: bytes) -> bool:
+    """Whether a picture is about as high as wide; width and height stand at the same place in every PNG."""
+    width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))
+    return width < 1.5 * height
 
 
 def picture_of(study: Study, case: CaseRecord) -> bytes:
