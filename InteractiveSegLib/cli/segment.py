@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError(f"{args.overlay} is no PNG file name: end the overlay's name with .png.")
     if args.threads is not None and args.threads < 1:
         raise InteractiveSegError(f"Got {args.threads} threads, expected at least 1: leave --threads out.")
-    if (args.interactive_rounds is None) != (args.reference is None) or (args.interactive_rounds or 1) < 1:
+    rounds = args.interactive_rounds
+    if (rounds is None) != (args.reference is None) or (rounds is not None and rounds < 1):
         raise InteractiveSegError("--interactive-rounds counts from 1 and needs --reference, and the reverse: give both or none.")
     image = read_image(args.image, args.series, args.frame)
     prompts = [make_prompt(kind, value, image) for kind, value in args.prompts]

@@ -28,7 +28,6 @@ METHODS = {
     "contours": lambda args: Contouring(),
 }
 SLICERS = ("interpolation", "seeds", "contours")  # need the package slicer-core
-NETWORKS = ("limnet-click", "limnet-memory", "limnet-fusion")
 EXAMPLES = """examples:
   interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
   interactive-seg volumes --data ../shared/data/dev --task '*hippocampus*/*' --methods mrf,no-mrf --out results/hippocampus
@@ -98,6 +97,11 @@ def make_methods(args: argparse.Namespace) -> list[Method]:
 
 
 def hashes(args: argparse.Namespace) -> dict[str, str]:
-    """SHA-256 of the weights in use, by network."""
-    own = {"limnet-click": args.weights, "limnet-memory": args.memory_weights}
-    return {name: sha256(own.get(name) or shipped_file(name)) for name in NETWORKS}
+    """SHA-256 of the weights that are there, by network."""
+    found = {}
+    for name, own in (("limnet-click", args.weights), ("limnet-memory", args.memory_weights), ("limnet-fusion", None)):
+        try:
+            found[name] = sha256(own or shipped_file(name))
+        except InteractiveSegError:
+            continue
+    return found

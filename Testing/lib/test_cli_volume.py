@@ -1,0 +1,138 @@
+"""Volumes on the command line: `segment --propagate`, the robot's rounds, `volumes` with its peers, and speed."""
+import json
+
+import numpy as np
+import pytest
+from brightness import bright, see_brightness
+from shapes import affine_of, ellipsoid, overlap
+
+from InteractiveSegLib import InteractiveSession
+from InteractiveSegLib.cli import main
+from InteractiveSegLib.demo_study import write_volume
+from InteractiveSegLib.evaluation.volumes.items import Volume, load_volumes
+from InteractiveSegLib.evaluation.volumes.peers import fill_between, grow_from_seeds, has_slicer
+from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, evaluate, next_click, play
+from InteractiveSegLib.evaluation.volumes.report import table
+from InteractiveSegLib.io import read_image, write_segmentation
+from InteractiveSegLib.phantoms import Phantom
+
+SHAPE = (14, 60, 72)
+BALL = ellipsoid(SHAPE, (7, 28, 40), (4.5, 14, 14))
+AFFINE = affine_of((12, -7, 30), (1, 1, 3))
+needs_slicer = pytest.mark.skipif(not has_slicer(), reason="needs slicer-core")
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder, made the current one, with a volume and the right mask; LIM-Net's networks see brightness."""
+    monkeypatch.chdir(tmp_path)
+    see_brightness(monkeypatch)
+    image = bright(BALL).astype(np.int16)
+    write_volume(tmp_path / "a.nii.gz", Phantom(image, np.zeros(SHAPE, np.uint8), AFFINE, {}, "MR", (0.0, 300.0)))
+    write_segmentation("truth.nii.gz", BALL, AFFINE, [])
+    return tmp_path
+
+
+def segment(*words):
+    return main(["segment", "a.nii.gz", "-o", "out.nrrd", *words])
+
+
+def test_a_click_and_propagate_fill_the_volume(files, capsys):
+    assert segment("--click", "7,28,40", "--propagate") == 0
+    assert overlap(read_image("out.nrrd").array > 0, BALL) > 0.85
+    assert "slices touched: 1" in capsys.readouterr().out
+
+
+def test_the_robot_plays_rounds_and_says_how_good_each_is(files, capsys):
+    assert segment("--interactive-rounds", "3", "--reference", "truth.nii.gz") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("round ")]
+    assert len(said) == 3
+    assert float(said[-1].split()[-1]) == pytest.approx(overlap(read_image("out.nrrd").array > 0, BALL), abs=1e-4)
+
+
+@pytest.mark.parametrize("words", [["--interactive-rounds", "2"], ["--reference", "truth.nii.gz", "--click", "7,28,40"],
+                                   ["--interactive-rounds", "0", "--reference", "truth.nii.gz"]])
+def test_rounds_and_reference_belong_together(files, words, capsys):
+    assert segment(*words) == 1
+    assert "give both or none" in capsys.readouterr().err
+
+
+def test_the_click_goes_to_the_worst_slice_and_says_what_is_missing_there():
+    rng, nothing = np.random.default_rng(0), np.zeros(SHAPE, bool)
+    first = next_click(BALL, nothing, rng)
+    assert first.position == (7, 28, 40) and first.positive
+    spill = BALL.copy()
+    spill[3, 5:50, 5:60] = True
+    mended = next_click(BALL, spill, rng)
+    assert mended.position[0] == 3 and not mended.positive and not BALL[mended.position]
+    assert next_click(BALL, BALL, rng) is None
+    assert next_click(BALL, nothing, rng, axis=2).position[2] == 40
+
+
+def test_the_robot_stops_when_all_is_right(files):
+    session = InteractiveSession(bright(BALL))
+    session.set_mask(BALL)
+    assert list(play(session, BALL)) == []
+
+
+def a_pack(path):
+    labels = np.where(BALL, 1, 0).astype(np.uint8)
+    labels[:, :8, :8] = 2
+    arrays = {"index": json.dumps([
+        {"key": key, "subject": key[0], "spacing_zyx_mm": [3, 1, 1], "labels_present": [0, 1, 2]} for key in ("a1", "a2", "b1")])}
+    for n, key in enumerate(("a1", "a2", "b1")):
+        arrays[f"img_{key}"], arrays[f"lab_{key}"] = bright(BALL, seed=n).astype(np.uint8), labels
+    np.savez(path, labels=json.dumps({"0": "ground", "1": "ball", "2": "corner"}), **arrays)
+
+
+def test_volumes_come_from_as_many_subjects_as_there_are(tmp_path):
+    a_pack(tmp_path / "p.npz")
+    assert [v.task for v in load_volumes(tmp_path)] == ["p/ball"] * 3 + ["p/corner"] * 3
+    two = load_volumes(tmp_path, "*/ball", max_volumes=2)
+    assert {v.subject for v in two} == {"a", "b"}
+    assert np.array_equal(two[0].truth, BALL) and two[0].spacing == (3, 1, 1)
+
+
+def test_the_volumes_command_writes_rows_table_and_curve(files, capsys):
+    a_pack(files / "p.npz")
+    words = ["volumes", "--data", "p.npz", "--task", "*/ball", "--max-volumes", "1", "--rounds", "2", "--out", "results"]
+    assert main([*words, "--methods", "scribbleprompt"]) == 0
+    assert "| p/ball | 1 | ScribblePrompt, propagated | 0." in capsys.readouterr().out
+    assert {path.name for path in (files / "results").iterdir()} == {"rows.csv", "summary.md", "curve.png", "run.json"}
+    assert json.loads((files / "results" / "run.json").read_text())["command"].startswith("interactive-seg")
+    for words, sentence in ((["--methods", "magic"], "no method 'magic'"), (["--task", "*/heart"], "matches '*/heart'"),
+                            (["--rounds", "0"], "count from 1")):
+        assert main(["volumes", "--data", "p.npz", "--out", "results", "--methods", "scribbleprompt", *words]) == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_rows_hold_the_dice_of_every_round_and_the_table_their_mean(files):
+    volumes = [Volume("p/ball", "p", str(n), str(n), bright(BALL, seed=n), BALL, (3.0, 1.0, 1.0)) for n in range(2)]
+    rows = list(evaluate([Propagating("ours", "scribbleprompt")], volumes, rounds=2))
+    assert [row["method"] for row in rows] == ["ours", "ours"]
+    assert all(0.7 < row["dice_1"] <= 1 and 0.7 < row["dice_2"] <= 1 for row in rows)
+    mean = np.mean([row["dice_1"] for row in rows])
+    assert f"| p/ball | 2 | ours | {mean:.3f} |" in table(rows)
+
+
+@needs_slicer
+def test_slicer_s_fill_between_slices_is_itself():
+    cylinder = np.zeros((9, 20, 20), bool)
+    cylinder[1:8, 5:12, 6:13] = True
+    two = np.zeros_like(cylinder)
+    two[[1, 7]] = cylinder[[1, 7]]
+    assert np.array_equal(fill_between(two), cylinder)
+    assert np.array_equal(fill_between(two[:5]), two[:5]), "one slice has nothing between"
+
+
+@needs_slicer
+def test_perfect_contours_get_better_with_their_number():
+    volume = Volume("p/ball", "p", "a", "a", bright(BALL), BALL, (3.0, 1.0, 1.0))
+    found = [overlap(mask, BALL) for mask, _ in zip(Contouring().rounds(volume), range(6))]
+    assert found[5] > found[2] > found[0] and found[5] > 0.9
+
+
+@needs_slicer
+def test_slicer_s_grow_from_seeds_fills_what_is_bright():
+    grown = grow_from_seeds(bright(BALL), [((7, 28, 40), True), ((7, 50, 60), False)])
+    assert overlap(grown, BALL) > 0.9
