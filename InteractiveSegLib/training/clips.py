@@ -22,6 +22,7 @@ from .tasks import MIN_PIXELS, SliceRef, Tasks, slice_refs
 VOLUME_SHARE = 0.5  # of clips; of the others, half are moved pictures and half painted
 UNION_SHARE = 0.08  # two labels together are the object
 MAX_STEP = 12.0  # mm from one slice to the next, unless the volume's own slices lie farther apart
+SHAKEN_SHARE = 0.35  # of clips move from slice to slice, so that it does not serve to copy a mask
 DAMAGED_SHARE = 0.3  # of first masks have a worse edge than the truth, as a network's have
 DEFECTIVE_SHARE = 0.1  # and of these have one of the paper's defects
 
@@ -29,18 +30,17 @@ Clip = tuple[np.ndarray, np.ndarray]  # images float32 in [0, 1] and masks bool,
 
 
 class Frame:
-    """Where the canvas lies on a slice: the object fills 20 to 80 % of it, turned, stretched and bent at random."""
+    """Where the canvas lies on a slice: the object fills 30 to 80 % of it, turned, stretched and bent at random."""
 
     def __init__(self, target: np.ndarray, spacing: tuple[float, ...], rng: np.random.Generator, size: int) -> None:
         self.half = np.array(target.shape) * spacing / 2  # half of the slice in mm, (row, column)
         points = (np.argwhere(target) + 0.5) * spacing - self.half
         low, high = points.min(axis=0), points.max(axis=0)
         longest = max((high - low).max(), 6 * min(spacing))
-        reach = min(longest / 2 / np.exp(rng.uniform(np.log(0.2), np.log(0.8))), 1.2 * self.half.max())
+        reach = min(longest / 2 / np.exp(rng.uniform(np.log(0.3), np.log(0.8))), 1.2 * self.half.max())
         angle = rng.uniform(-np.pi, np.pi) if rng.random() < 0.25 else rng.normal(0, 0.2)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         stretch = np.exp(rng.normal(0, 0.1, 2)) * np.where(rng.random(2) < 0.5, -1, 1)
-        self.matrix = turn @ np.diag(stretch) * reach
+        self.matrix = turning(angle, reach) @ np.diag(stretch)
         self.centre = (low + high) / 2 + rng.uniform(-0.4, 0.4, 2) * max(reach - longest / 2, 0.2 * reach)
         self.size = size
         ticks = (np.arange(size) + 0.5) * 2 / size - 1
@@ -48,10 +48,29 @@ class Frame:
         if rng.random() < 0.3:
             self.unit += smooth_noise(rng, size, int(rng.integers(3, 7)), 2) * rng.uniform(0.01, 0.06)
 
-    def grid(self, unit: np.ndarray) -> torch.Tensor:
-        """Positions for `sample`, (1, size, size, 2), of canvas positions (2, size, size) in [-1, 1]."""
+    def grid(self, matrix: np.ndarray, shift: np.ndarray) -> torch.Tensor:
+        """Positions for `sample`, (1, size, size, 2), of the canvas turned by a matrix and shifted, in units of its half.
+
+        shift: (2, 1, 1), or (2, size, size) to bend it.
+        """
+        unit = np.einsum("ab,bhw->ahw", matrix, self.unit) + shift
         place = (np.einsum("ab,bhw->ahw", self.matrix, unit) + self.centre[:, None, None]) / self.half[:, None, None]
         return torch.from_numpy(np.ascontiguousarray(place[::-1].transpose(1, 2, 0), np.float32))[None]
+
+
+def turning(angle: float, scale: float) -> np.ndarray:
+    """The 2 x 2 matrix that turns by an angle and scales."""
+    return scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def shakes(rng: np.random.Generator, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each slice a matrix and a shift for `Frame.grid`: none, or in some clips one of its own for each but the first."""
+    still = (np.eye(2), np.zeros((2, 1, 1)))
+    if rng.random() >= SHAKEN_SHARE:
+        return [still] * length
+    reach = rng.uniform(0.3, 1)
+    return [still, *((turning(rng.normal(0, 0.12 * reach), np.exp(rng.normal(0, 0.1 * reach))),
+                      rng.normal(0, 0.15 * reach, (2, 1, 1))) for _ in range(length - 1))]
 
 
 def reflected(indices: np.ndarray, count: int) -> np.ndarray:
@@ -74,9 +93,9 @@ def volume_clip(ref: SliceRef, labels: list[int], rng: np.random.Generator, size
     images, masks = np.moveaxis(images, ref.axis, 0), np.moveaxis(masks, ref.axis, 0)
     spacing = tuple(s for a, s in enumerate(ref.case.spacing) if a != ref.axis)
     frame = Frame(masks[0], spacing, rng, size)
-    grid = frame.grid(frame.unit)
-    return (np.stack([sample(image, grid) for image in images]),
-            np.stack([sample(mask, grid) > 0.5 for mask in masks]))
+    grids = [frame.grid(*shake) for shake in shakes(rng, length)]
+    return (np.stack([sample(image, grid) for image, grid in zip(images, grids)]),
+            np.stack([sample(mask, grid) > 0.5 for mask, grid in zip(masks, grids)]))
 
 
 def without_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -101,11 +120,9 @@ def picture_clip(
     gone = rng.uniform(0.5, 2) * (length - 1)  # the slice on which nothing is left
     background = without_object(image, target) if shrinking else image
     images, masks = [], []
-    for number in range(length):
+    for number, (matrix, shift) in enumerate(shakes(rng, length)):
         now = target & (inside > inside.max() * min(number / gone, 1)) if shrinking else target
-        angle, scale = turn * number, np.exp(growth * number)
-        spin = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        grid = frame.grid(np.einsum("ab,bhw->ahw", spin, frame.unit) + (drift + bend) * number)
+        grid = frame.grid(matrix @ turning(turn * number, np.exp(growth * number)), shift + (drift + bend) * number)
         images.append(sample(np.where(now | ~target, image, background), grid))
         masks.append(sample(now, grid) > 0.5)
     backwards = slice(None, None, -1 if shrinking and rng.random() < 0.4 and masks[-1].any() else 1)

@@ -7,7 +7,6 @@ from ...types import InteractiveSegError
 
 # Name of the run and of its weights -> module of this package and class, in the order in which `train all` gives them time.
 RECIPES = {
-    "limnet-memory": "limnet_memory:LIMNetMemoryRecipe",
     "scribbleprompt": "scribbleprompt:ScribblePromptRecipe",
     "multiverseg": "multiverseg:MultiverSegRecipe",
     "universeg": "universeg:UniverSegRecipe",
@@ -16,6 +15,9 @@ RECIPES = {
     "tis-hippocampus": "tis:HippocampusRecipe",
     "tis-cardiac": "tis:CardiacRecipe",
     "tis-atrium": "tis:AtriumRecipe",
+    "limnet-memory": "limnet_memory:LIMNetMemoryRecipe",
+    "limnet-click": "limnet_click:LIMNetClickRecipe",
+    "limnet-fusion": "limnet_fusion:LIMNetFusionRecipe",
 }
 
 

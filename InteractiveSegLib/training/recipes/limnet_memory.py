@@ -37,14 +37,14 @@ class LIMNetMemoryRecipe:
     value_depths: tuple[int, int, int] = (1, 1, 1)
     size: int = 160
     small: int = 96
-    small_until: float = 0.7  # share of a cycle on clips of the small size: three times as many
+    small_until: float = 0.8  # share of a cycle on clips of the small size: three times as many
     length: int = 6
-    short: int = 3
-    short_until: float = 0.55  # share of a cycle on the clips' first slices, as XMem begins: first learn to copy, then to follow
+    short: int = 4
+    short_until: float = 0.6  # share of a cycle on the clips' first slices only
     name: str = "limnet-memory"
-    batch: int = 8
+    batch: int = 6
     references: int = 3
-    deep_share: float = 0.2  # of slices refresh the hidden state by their value, as remembered ones do
+    deep_share: float = 0.2
     hardest: float = 0.2  # share of the pixels that count in the end
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
@@ -70,7 +70,7 @@ class LIMNetMemoryRecipe:
             masks, start = (masks >= 0.5).float(), (start >= 0.5).float()
         if progress < self.short_until:
             images, masks = images[:, :self.short], masks[:, :self.short]
-        logits = self.follow(model, images, start)  # (B, T - 1, 2, H, W)
+        logits = follow(model, images, start, self.references, self.deep_share)  # (B, T - 1, 2, H, W)
         truth = masks[:, 1:]
         share = 1 - (1 - self.hardest) * min(max(progress / 0.7 - 0.15, 0), 1)
         loss = self.loss(logits, truth, share)
@@ -78,31 +78,6 @@ class LIMNetMemoryRecipe:
             found = (logits[:, :, 1] > logits[:, :, 0]).float()
             dice = (2 * (found * truth).sum(dim=(2, 3)) + 1) / (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + 1)
         yield loss, {"loss": loss.item(), "Dice(next)": dice[:, 0].mean().item(), "Dice(last)": dice[:, -1].mean().item()}
-
-    def follow(self, model: nn.Module, images: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        """Logits of background and object for all slices but the first, float32 (B, T - 1, 2, H, W).
-
-        images: (B, T, H, W) in [0, 1]; start: (B, 1, H, W), the first slice's mask.
-        """
-        clips, length = images.shape[:2]
-        frames = model.normalise(images.transpose(0, 1).flatten(0, 1)[:, None])  # (T B, 3, H, W), slice by slice
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            features = model.encode_key(frames)
-            slices = [Features(*parts) for parts in zip(*(getattr(features, f.name).chunk(length) for f in fields(Features)))]
-            hidden = frames.new_zeros(clips, 1, self.hidden, *features.key.shape[2:])
-            value, hidden = model.encode_value(slices[0], hidden, start)
-            values, logits = [value], []
-            for t in range(1, length):
-                past = [0, *(1 + torch.randperm(t - 1)[:self.references - 1])]
-                readout = read([slices[p] for p in past], [values[p] for p in past], slices[t])
-                raw, hidden = model.decoder(slices[t], readout, hidden, update=t < length - 1)
-                logits.append(aggregate(raw.float().sigmoid()))
-                if t < length - 1:
-                    value, refreshed = model.encode_value(slices[t], hidden, logits[-1].softmax(dim=1)[:, 1:])
-                    hidden = refreshed if torch.rand(()) < self.deep_share else hidden
-                    values.append(value)
-        return torch.stack(logits, dim=1)
 
     @staticmethod
     def loss(logits: torch.Tensor, truth: torch.Tensor, share: float) -> torch.Tensor:
@@ -112,6 +87,35 @@ class LIMNetMemoryRecipe:
         found = logits.softmax(dim=2)[:, :, 1]
         overlap = (2 * (found * truth).sum(dim=(2, 3)) + 1) / (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + 1)
         return hardest.mean() + (1 - overlap).mean()
+
+
+def follow(
+    network: nn.Module, images: torch.Tensor, start: torch.Tensor, references: int = 3, deep_share: float = 0.2
+) -> torch.Tensor:
+    """Logits of background and object for all slices but the first, float32 (B, T - 1, 2, H, W).
+
+    images: (B, T, H, W) in [0, 1]; start: (B, 1, H, W), the first slice's mask. Each slice is read from at most that
+    many before it; that share of them refreshes the hidden state by its value, as remembered ones do.
+    """
+    clips, length = images.shape[:2]
+    frames = network.normalise(images.transpose(0, 1).flatten(0, 1)[:, None])  # (T B, 3, H, W), slice by slice
+    frames = frames.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        features = network.encode_key(frames)
+        slices = [Features(*parts) for parts in zip(*(getattr(features, f.name).chunk(length) for f in fields(Features)))]
+        hidden = frames.new_zeros(clips, 1, network.config.hidden, *features.key.shape[2:])
+        value, hidden = network.encode_value(slices[0], hidden, start)
+        values, logits = [value], []
+        for t in range(1, length):
+            past = [0, *(1 + torch.randperm(t - 1)[:references - 1])]
+            readout = read([slices[p] for p in past], [values[p] for p in past], slices[t])
+            raw, hidden = network.decoder(slices[t], readout, hidden, update=t < length - 1)
+            logits.append(aggregate(raw.float().sigmoid()))
+            if t < length - 1:
+                value, refreshed = network.encode_value(slices[t], hidden, logits[-1].softmax(dim=1)[:, 1:])
+                hidden = refreshed if torch.rand(()) < deep_share else hidden
+                values.append(value)
+    return torch.stack(logits, dim=1)
 
 
 def read(memory: list[Features], values: list[torch.Tensor], query: Features) -> torch.Tensor:
