@@ -1,0 +1,97 @@
+"""Training TIS on a folder of labelled volumes, as a hospital would: plan, train, stop, resume, use."""
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from shapes import ellipsoid
+
+from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.robot_volume import BAD_STARTS, bad_start, disturbance, next_click
+from InteractiveSegLib.training.loop import Trainer
+from InteractiveSegLib.training.recipes.tis import TISRecipe
+from InteractiveSegLib.training.volumes import clip_of, read_labelled_folder
+
+NAMES = ("front", "back")
+
+
+def a_case(rng):
+    """(image, labels): two halves of an egg, one brighter than the other, somewhere in 16 x 24 x 20 voxels."""
+    centre = (8, 12, 10) + rng.uniform(-2, 2, 3)
+    egg = ellipsoid((16, 24, 20), centre, rng.uniform(5, 7, 3))
+    labels = egg * np.where(np.arange(24) < centre[1], 1, 2)[None, :, None]
+    return rng.normal(40 * labels, 12).astype(np.float32), labels.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six cases in the Decathlon's layout."""
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir()
+    for n in range(6):
+        for part, array in zip(("imagesTr", "labelsTr"), a_case(rng)):
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing((1.0, 1.0, 2.0))
+            sitk.WriteImage(image, str(folder / part / (f"c{n}_0000.nii.gz" if part == "imagesTr" else f"c{n}.nii.gz")))
+    about = {"labels": {"background": 0, "front": 1, "back": 2}, "channel_names": {"0": "MRI"}, "licence": "our own"}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return folder
+
+
+def a_recipe(folder, **options):
+    small = {"base": 4, "max_voxels": 8000, "max_stages": 3, "width": 16, "layers": 2, "learning_rate": 5e-3,
+             "warmup_steps": 5, "ema_decay": 0.8}
+    return TISRecipe(folder, **{**small, **options})
+
+
+def test_a_folder_is_read_with_its_names_and_spacing(folder):
+    data = read_labelled_folder(folder)
+    assert data.labels == {1: "front", 2: "back"}
+    assert len(data.cases) == 6
+    assert data.cases[0].spacing == pytest.approx((2.0, 1.0, 1.0))
+    assert data.cases[0].image.shape == data.cases[0].labels.shape == (16, 24, 20)
+    assert data.cases[0].image[data.cases[0].labels == 2].mean() > 60
+    assert clip_of(data) == ()
+
+
+def test_a_folder_that_cannot_be_used_is_told_what_is_wrong(folder, tmp_path):
+    with pytest.raises(InteractiveSegError, match="images and labels"):
+        read_labelled_folder(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(InteractiveSegError, match="at least one"):
+        read_labelled_folder(tmp_path)
+    (tmp_path / "labels" / "a.nii.gz").write_bytes((folder / "labelsTr" / "c0.nii.gz").read_bytes())
+    with pytest.raises(InteractiveSegError, match=r"belongs to a\.nii\.gz"):
+        read_labelled_folder(tmp_path)
+
+
+def test_training_teaches_both_parts_and_goes_on_where_it_stopped(folder, tmp_path):
+    recipe = a_recipe(folder)
+    trainer = Trainer(recipe, tmp_path)
+    encoder = {k: v.clone() for k, v in trainer.model.encoder.state_dict().items()}
+    trainer.progress = 0.0
+    trainer.train(steps=120, workers=0)
+    assert not any(torch.equal(encoder[k], v) for k, v in trainer.model.encoder.state_dict().items() if k.endswith("conv.weight"))
+    resumed = Trainer(recipe, tmp_path)
+    assert resumed.step == trainer.step
+    figures = trainer.figures
+    assert figures["automatic Dice"] > 0.3
+    assert figures["Dice after 2"] > figures["start Dice"]
+
+
+def test_clicks_are_true_and_inside_the_error():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        _, truth = a_case(rng)
+        labels = bad_start(BAD_STARTS[seed % 4], truth, rng, 2)
+        assert 0 < np.count_nonzero(labels != truth) < truth.size / 4
+        for of in (1, 2):
+            click = next_click(truth, labels, of, rng, disturbance(truth))
+            if click is not None:
+                assert truth[click[0]] == click[1] != labels[click[0]]
+                assert of in (click[1], labels[click[0]])
+        assert next_click(truth, truth, 1, rng, 1.0) is None
