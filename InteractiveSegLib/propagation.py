@@ -56,7 +56,8 @@ class Propagator:
     """Carries masks along one axis of one volume. Encoded slices are kept between calls.
 
     image: (k, j, i). spacing: mm in array order. window: intensities (low, high), by default the volume's. weights: a file of
-    XMem's weights instead of the shipped ones. limit: bytes of encoded slices, at most.
+    XMem's weights instead of the shipped ones. limit: bytes of encoded slices, at most. patience: empty slices in a row that
+    end a run.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Propagator:
         weights: Path | None = None,
         config: MemoryConfig = PUBLISHED,
         limit: int = KEPT,
+        patience: int = 3,
     ) -> None:
         self.stack = np.moveaxis(image, axis, 0)  # (slices, rows, columns)
         self.spacing = tuple(s for a, s in enumerate(spacing) if a != axis)
         self.window = window or volume_window(self.stack)
-        self.device, self.config, self.limit = torch.device(device), config, limit
+        self.device, self.config, self.limit, self.patience = torch.device(device), config, limit, patience
         self.precision = half_precision(device)
         self.network = models.load("limnet-memory", weights, device).to(memory_format=torch.channels_last)
         self.look(None)
@@ -144,7 +146,7 @@ class Propagator:
             found.clear()
             whole = True
             given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
-            runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, precision=self.precision)
+            runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, self.patience, self.precision)
             for index, tensor in runs:
                 seen = tensor.float().cpu().numpy()
                 if index in inner:

@@ -15,6 +15,7 @@ from ..device import choose_device, set_threads
 from ..evaluation.peers import available_peers
 from ..evaluation.protocol import Segmenter, SessionSegmenter
 from ..evaluation.speed import Job, measure
+from ..evaluation.volumes.speed import RoundsJob, measure_rounds
 from ..prompts import Click
 from ..types import InteractiveSegError
 from ..weights import shipped_file
@@ -30,7 +31,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="time one prompt, with CPU seconds, threads and peak memory",
         description="Clicks on a made slice: load, first prompt, steady prompt (median and 95th percentile), peak memory.",
         epilog="examples:\n  interactive-seg benchmark --size 512 --threads 1\n"
-               "  interactive-seg benchmark --context 0,1,4,16,64,128 --threads 2",
+               "  interactive-seg benchmark --context 0,1,4,16,64,128 --threads 2\n"
+               "  interactive-seg benchmark --slices 24 --size 480",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -39,6 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--size", type=int, default=512, metavar="PX", help="rows and columns of the slice (default: 512)")
     add("--prompts", type=int, default=20, metavar="N", help="clicks of the network; peers get a quarter (default: 20)")
     add("--context", metavar="SIZES", help="time MultiverSeg with so many examples instead, as 0,1,4,16,64,128")
+    add("--slices", type=int, metavar="N", help="time two rounds of propagation through N slices instead")
+    add("--kept", type=float, default=2.0, metavar="GIB", help="memory for encoded slices, with --slices (default: 2)")
     add("--features", default="256,256,256,256", metavar="WIDTHS", help="its published widths (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--threads", type=int, help="CPU threads (default: one less than the machine has)")
@@ -51,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     threads, device = set_threads(args.threads), choose_device(args.device)
     if args.context is not None:
         return context_tables(args, threads, device)
+    if args.slices is not None:
+        return rounds_table(args, threads, device)
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
@@ -92,6 +98,21 @@ def context_tables(args: argparse.Namespace, threads: int, device: str) -> int:
                   f"{theirs.cpu / rounded.cpu:.2f} times in bfloat16 ({rounded.checksum:.6f}).")
     print(f"Opening a store of {STORED} entries: {open_store(STORED):.4f} s.")
     print("Peak MB: above the network itself, in a process of its own. Published sizes have random weights: the same arithmetic.")
+    return 0
+
+
+def rounds_table(args: argparse.Namespace, threads: int, device: str) -> int:
+    """Two rounds of propagation through a made volume: the shipped network, and the published size."""
+    if args.slices < 2 or args.kept < 0:
+        raise InteractiveSegError(f"--slices {args.slices} --kept {args.kept}: give at least 2 slices and no negative memory.")
+    print(f"{args.slices} slices of {args.size} x {args.size}, at most {args.kept:g} GiB of encoded slices, {threads} thread(s), "
+          f"{_device_name(device)}, {_versions()}")
+    print("\n| network | slices/s, first round | second | ratio | peak MB | encoded slices kept |\n|---|---|---|---|---|---|")
+    for name, weights in (("limnet, shipped", args.weights or shipped_file("limnet-memory")), ("published size", None)):
+        cost = measure_rounds(RoundsJob(args.slices, args.size, weights, int(args.kept * 2**30), device, threads))
+        rates = f"{args.slices / cost.first:.2f} | {args.slices / cost.second:.2f} | {cost.first / cost.second:.2f}"
+        print(f"| {name} | {rates} | {cost.megabytes:.0f} | {cost.kept_slices}, {cost.kept:.0f} MB |", flush=True)
+    print("\nPeak MB: above the network and the volume, in a process of its own. The published size has random weights.")
     return 0
 
 
