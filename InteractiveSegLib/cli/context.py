@@ -13,6 +13,7 @@ needs --task, or --study with the beginning of its hash; ENTRY is the beginning 
 examples:
   interactive-seg context list scans/annotations/context.sqlite
   interactive-seg context show scans/annotations/context.sqlite --task "left atrium" -o context.png
+  interactive-seg context check scans/annotations/context.sqlite
   interactive-seg context disable scans/annotations/context.sqlite 3fa94c 81d0
   interactive-seg context export scans/annotations/context.sqlite -o left_atrium.context
   interactive-seg context import other/annotations/context.sqlite left_atrium.context"""
@@ -24,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, words in (
         ("list", "sets and entries"), ("show", "a contact sheet: slices with the outlines of their masks"),
+        ("check", "which entries disagree with the others: each is predicted from the rest"),
         ("disable", "keep entries, but let no prediction use them"), ("enable", "use them again"),
         ("remove", "forget entries for good"), ("export", "write a set to one file"), ("import", "add an exported file to a set"),
     ):  # fmt: skip
@@ -38,6 +40,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         if name in ("export", "show"):
             kind = "FILE.png" if name == "show" else "FILE"
             action.add_argument("-o", "--output", type=Path, required=True, metavar=kind, help="the file to write")
+        if name == "check":
+            action.add_argument("--weights", type=Path, help="MultiverSeg's weights file (default: the shipped one)")
         if name == "show":
             action.add_argument("--most", type=int, default=60, metavar="N", help="the newest N entries (default: 60)")
     return parser
@@ -55,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = store.find(args.study, args.task)
     if args.action == "show":
         show(chosen, args.output, args.most)
+    elif args.action == "check":
+        check(chosen, args.weights)
     elif args.action == "export":
         print(f"{args.output}: {export_context(chosen, args.output)} entries")
     elif args.action == "import":
@@ -99,6 +105,29 @@ def show(chosen, path: Path, most: int) -> None:
     except OSError as error:
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
     print(f"{path}: {len(infos)} of {len(chosen)} entries")
+
+
+def check(chosen, weights: Path | None) -> None:
+    """Print one sentence per entry that the others contradict."""
+    from ..context import ContextSet
+    from ..context.outliers import FEWEST, find_outliers
+    from ..session import InteractiveSession
+
+    def predict(examples, image, spacing):
+        context = ContextSet()
+        context.put(examples)
+        session = InteractiveSession(image, spacing, model="multiverseg", weights=weights, context=context)
+        session.predict()
+        return session.mask
+
+    entries = chosen.enabled()
+    if len(entries) < FEWEST:
+        raise InteractiveSegError(f"The set has {len(entries)} entries in use, which is too few to tell who is wrong: accept "
+                                  f"cases until there are {FEWEST}.")  # fmt: skip
+    found = find_outliers(entries, predict)
+    for outlier in found:
+        print(outlier.message)
+    print(f"{len(found)} of {len(entries)} entries disagree with the others")
 
 
 def find_entry(chosen, text: str) -> str:

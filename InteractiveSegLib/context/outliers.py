@@ -16,7 +16,7 @@ SPREAD = 3.0  # times the rest's median deviation (as a normal distribution's si
 SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 BUDGET = 16  # examples that predict the one left out
 
-Predict = Callable[[Sequence[ContextEntry], np.ndarray], np.ndarray]
+Predict = Callable[[Sequence[ContextEntry], np.ndarray, tuple[float, float]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Outlier:
 def leave_one_out(entries: Sequence[ContextEntry], predict: Predict, budget: int = BUDGET) -> np.ndarray:
     """Dice of each example's mask against the prediction from the others, float (n,).
 
-    predict(examples, image (rows, columns)) -> mask of that shape, bool. budget: examples per prediction, chosen for each.
+    predict(examples, image (rows, columns), spacing) -> mask of that shape, bool. budget: examples per prediction.
     """
     if len(entries) < 2:
         raise InteractiveSegError(f"Got {len(entries)} context entries, expected at least 2: one cannot disagree with itself.")
@@ -45,7 +45,7 @@ def leave_one_out(entries: Sequence[ContextEntry], predict: Predict, budget: int
     for n, entry in enumerate(entries):
         others = [*range(n), *range(n + 1, len(entries))]
         chosen = choose_described(vectors[others], vectors[n], budget)
-        found = predict([entries[others[i]] for i in chosen], entry.image) > 0.5
+        found = predict([entries[others[i]] for i in chosen], entry.image, entry.info.spacing) > 0.5
         total = np.count_nonzero(found) + np.count_nonzero(entry.mask)
         scores.append(2 * np.count_nonzero(found & entry.mask) / total if total else 1.0)
     return np.array(scores)

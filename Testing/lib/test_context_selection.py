@@ -58,7 +58,7 @@ def test_what_is_no_slice_or_no_count_is_one_sentence():
         choose([np.eye(9)], np.eye(9), -1)
 
 
-def by_brightness(examples, image):
+def by_brightness(examples, image, spacing):
     """Predicts with the threshold on which its examples' masks agree best: a learner without a network."""
     cuts = np.linspace(-20, 120, 29)
     fits = [np.mean([np.mean((entry.image > cut) == entry.mask) for entry in examples]) for cut in cuts]
@@ -85,13 +85,13 @@ def test_agreeing_few_and_uniformly_hard_examples_raise_no_warning():
     assert find_outliers(a_context(9), by_brightness) == []
     assert find_outliers(a_context(4, wrong=[1]), by_brightness) == [], "too few to tell who is wrong"
     noise = np.random.default_rng(0)
-    assert find_outliers(a_context(12), lambda examples, image: noise.random(image.shape) > 0.5) == []
+    assert find_outliers(a_context(12), lambda examples, image, spacing: noise.random(image.shape) > 0.5) == []
 
 
 def test_the_one_left_out_is_never_among_its_examples_and_the_budget_holds():
     entries, seen = a_context(8), []
 
-    def predict(examples, image):
+    def predict(examples, image, spacing):
         seen.append([entry.image is image for entry in examples])
         return image > 50
 

@@ -254,3 +254,21 @@ def test_what_cannot_be_run_is_one_sentence(a_pack, weights, tmp_path, capsys, e
     assert main([*command, "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert words in error.splitlines()[-1]
+
+
+def test_the_context_command_checks_a_store_for_entries_that_disagree(weights, tmp_path, capsys, monkeypatch):
+    from InteractiveSegLib.context import ContextStore, outliers
+
+    context = ContextStore(tmp_path / "context.sqlite").open("study", "disk")
+    for item in disks(5, size=128):
+        context.add(item.image, item.truth)
+    command = ["context", "check", str(tmp_path / "context.sqlite"), "--weights", str(weights["multiverseg"])]
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("0 of 5 entries disagree with the others\n"), "a random network is wrong everywhere"
+    monkeypatch.setattr(outliers, "leave_one_out", lambda *found: np.array([0.9, 0.88, 0.2, 0.91, 0.9]))
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert context.infos()[2].id in printed and "1 of 5" in printed
+    context.set_enabled(context.infos()[0].id, False)
+    assert main(command) == 1
+    assert "too few" in capsys.readouterr().err
