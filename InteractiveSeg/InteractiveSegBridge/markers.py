@@ -6,7 +6,7 @@ import vtk
 
 from InteractiveSegLib import Box, Click, Lasso, Scribble
 
-from .mrml import kji_to_xy, nearest_voxel, working_axis, xy_to_kji
+from .mrml import kji_to_xy, shown_slice
 
 ARM_PIXELS = 6
 GREEN, RED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.2)
@@ -93,16 +93,9 @@ def _drawing(slice_node, volume, prompt) -> tuple[list, tuple[float, float] | No
     return segments, segments[0][0]
 
 
-def _shown_slice(slice_node, volume) -> tuple[int, int]:
-    """(array axis, index) of the volume's slice nearest to what the view shows in its middle."""
-    axis, _ = working_axis(slice_node, volume)
-    width, height = slice_node.GetDimensions()[:2]
-    return axis, nearest_voxel(xy_to_kji(slice_node, volume, (width / 2, height / 2)))[axis]
-
-
 def _box_edges(slice_node, volume, box: Box) -> np.ndarray:
     """(4, 2, 3) kji: the sides of the box in the shown slice, along the voxel grid."""
-    axis, index = _shown_slice(slice_node, volume)
+    axis, index = shown_slice(slice_node, volume)
     if not box.start[axis] <= index < box.stop[axis]:
         return np.zeros((0, 2, 3))
     low, high = np.array(box.start) - 0.5, np.array(box.stop) - 0.5  # a voxel reaches half an index to either side
@@ -116,7 +109,7 @@ def _box_edges(slice_node, volume, box: Box) -> np.ndarray:
 
 def _rim(slice_node, volume, scribble: Scribble) -> np.ndarray:
     """(n, 2, 3) kji: the border of the painted voxels in the shown slice."""
-    axis, index = _shown_slice(slice_node, volume)
+    axis, index = shown_slice(slice_node, volume)
     if not 0 <= index - scribble.origin[axis] < scribble.mask.shape[axis]:
         return np.zeros((0, 2, 3))
     plane = np.pad(np.take(scribble.mask, index - scribble.origin[axis], axis=axis), 1)

@@ -103,6 +103,13 @@ def working_axis(slice_node, volume) -> tuple[int, float]:
     return 2 - ijk_axis, math.degrees(math.acos(cosine))
 
 
+def shown_slice(slice_node, volume) -> tuple[int, int]:
+    """(array axis, index) of the volume's slice nearest to what the view shows in its middle."""
+    axis, _ = working_axis(slice_node, volume)
+    width, height = slice_node.GetDimensions()[:2]
+    return axis, nearest_voxel(xy_to_kji(slice_node, volume, (width / 2, height / 2)))[axis]
+
+
 def box_between(slice_node, volume, xy_one, xy_two) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Half-open box (start, stop) in kji under a rectangle of the view, one voxel thick along the working axis.
 

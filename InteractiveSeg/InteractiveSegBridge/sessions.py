@@ -1,6 +1,7 @@
 """One InteractiveSession per segment, kept in step with what the Segment Editor shows. Knows no Qt and no effect."""
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Callable, NamedTuple
 
@@ -80,6 +81,16 @@ class SegmentSession:
         nodes_in_scene = self.segmentation.GetScene() is not None and self.volume.GetScene() is not None
         return bool(nodes_in_scene and self.segmentation.GetSegmentation().GetSegment(self.segment_id) is not None)
 
+    @property
+    def name(self) -> str:
+        """The segment's, as the user reads it."""
+        return self.segmentation.GetSegmentation().GetSegment(self.segment_id).GetName()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (k, j, i)."""
+        return self._image.shape
+
     def is_for(self, segmentation, segment_id: str, volume) -> bool:
         """True when this session is the one for these."""
         return self.segment_id == segment_id and self.segmentation is segmentation and self.volume is volume
@@ -112,14 +123,26 @@ class SegmentSession:
         """Take the prompts out of the scene: the volume they were given for is no more."""
         records.keep(self.segmentation, self.segment_id, self.volume, ())
 
+    def rest(self) -> None:
+        """Let go of the session's memory; the next action makes another one. Only while the worker is not at this segment."""
+        self._engine, self._depth, self._choice, self._before = None, 0, None, (None, 0)
+        self._states = [state._replace(engine=None) for state in self._states]
+
     # In the worker's thread
 
-    def act(self, choice: Choice, action: Callable[[InteractiveSession], MaskUpdate], seen: MaskUpdate | None):
-        """One step of the session, from the voxels that `look` returned: the update to write."""
+    def act(self, choice: Choice, action: Callable, seen: MaskUpdate | None) -> MaskUpdate:
+        """One action from the voxels that `look` returned: the update to write. All of it happens, or nothing.
+
+        action(session): makes one step and returns its update; or is a generator that yields after each of several steps.
+        """
         before = self._open(choice, seen)
-        heard = len(self._engine.prompts)
-        update = action(self._engine)
-        self._depth += 1
+        heard, finished = len(self._engine.prompts), False
+        try:
+            update = self._followed(action(self._engine))
+            finished = True
+        finally:
+            if not finished:
+                self.take_back()
         fresh = tuple(Given(prompt, self._engine.axis) for prompt in self._engine.prompts[heard:])
         self._given = before + fresh if self._engine.prompts or not heard else ()
         return update
@@ -136,9 +159,12 @@ class SegmentSession:
         slices = {index for one in (prompt, instead) if one is not None for index in in_slices(one, old.shape, axis)}
         self._engine, self._depth = self._asked_again(choice, old, after, axis, sorted(slices))
         self._given = after
-        start, stop = bounding_box(old != self._engine.mask)
-        box = tuple(slice(a, b) for a, b in zip(start, stop))
-        return MaskUpdate(start, stop, self._engine.mask[box].copy())
+        return difference(old, self._engine.mask)
+
+    def ask(self, choice: Choice, question: Callable[[InteractiveSession], object], seen: MaskUpdate | None):
+        """What a question to the session gives that changes nothing in it."""
+        self._open(choice, seen)
+        return question(self._engine)
 
     def warm_up(self, choice: Choice, seen: MaskUpdate | None) -> None:
         """Load the network, so that the first prompt is as quick as the next."""
@@ -152,6 +178,16 @@ class SegmentSession:
             for _ in range(depth, self._depth):
                 engine.undo()
         self._engine, self._depth = engine, depth
+
+    def _followed(self, action) -> MaskUpdate:
+        """The update of an action, its steps counted."""
+        if not inspect.isgenerator(action):
+            self._depth += 1
+            return action
+        before = self._engine.mask.copy()
+        for _ in action:
+            self._depth += 1
+        return difference(before, self._engine.mask)
 
     def _look(self) -> MaskUpdate | None:
         stamp = segment_stamp(self.segmentation, self.segment_id)
@@ -235,3 +271,9 @@ class SegmentSession:
     def _nearest_step(self, digest: bytes) -> int | None:
         steps = [step for step, state in enumerate(self._states) if state.digest == digest]
         return min(steps, key=lambda step: abs(step - self._step), default=None)
+
+
+def difference(before: np.ndarray, after: np.ndarray) -> MaskUpdate:
+    """What changed between two masks."""
+    start, stop = bounding_box(before != after)
+    return MaskUpdate(start, stop, after[tuple(slice(a, b) for a, b in zip(start, stop))].copy())

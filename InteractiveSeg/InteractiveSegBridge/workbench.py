@@ -1,97 +1,20 @@
 """What the effects share: one worker, the sessions, and the one way an action becomes a change of a segment."""
 from __future__ import annotations
 
-import logging
-from typing import Callable
+from pathlib import Path
 
 import qt
 import slicer
 import vtk
 
-from InteractiveSegLib import InteractiveSegError, MaskUpdate
+from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.context import ContextStore
 
-from .segment import write_update
-from .sessions import Choice, SegmentSession
-from .worker import Task, Worker
+from .sessions import SegmentSession
+from .tasks import SegmentAction
+from .worker import Worker
 
-logger = logging.getLogger(__name__)
-
-
-class SegmentAction(Task):
-    """One user action on one segment: `action(session) -> MaskUpdate` in the worker, then one undoable write.
-
-    choice: what answers. effect: hears of the end through actionFinished, actionDropped or actionFailed.
-    """
-
-    def __init__(self, segment: SegmentSession, choice: Choice, action: Callable, effect, prompt=None) -> None:
-        self.segment, self.choice, self.action, self.effect, self.prompt = segment, choice, action, effect, prompt
-        self._seen = None
-
-    def prepare(self) -> bool:
-        if not self._writable():
-            return False
-        self._seen = self.segment.look(self.choice)
-        return True
-
-    def run(self) -> MaskUpdate:
-        return self.segment.act(self.choice, self.action, self._seen)
-
-    def finish(self, update: MaskUpdate) -> None:
-        if not self._writable():
-            self.segment.take_back()
-            return
-        write_update(
-            self.effect.scriptedEffect, self.segment.segmentation, self.segment.segment_id, self.segment.volume, update
-        )
-        self.segment.wrote()
-        self.effect.actionFinished()
-
-    def fail(self, error: BaseException) -> None:
-        if not isinstance(error, InteractiveSegError):
-            logger.error("The prediction failed", exc_info=error)
-        self.effect.actionFailed(error)
-
-    def undo(self) -> None:
-        self.segment.take_back()
-
-    def _writable(self) -> bool:
-        """Undo states belong to the segmentation in the editor, so nothing is written into another one."""
-        editor = self.effect.scriptedEffect.parameterSetNode()
-        if self.segment.alive and editor is not None and editor.GetSegmentationNode() is self.segment.segmentation:
-            return True
-        self.effect.actionDropped()
-        return False
-
-
-class PromptChange(SegmentAction):
-    """Another prompt in a prompt's place, or none: moved or deleted by the user."""
-
-    def __init__(self, segment: SegmentSession, choice: Choice, effect, prompt, instead=None) -> None:
-        super().__init__(segment, choice, None, effect)
-        self._prompt, self._instead = prompt, instead
-
-    def run(self) -> MaskUpdate:
-        return self.segment.change(self.choice, self._prompt, self._instead, self._seen)
-
-
-class WarmUp(Task):
-    """Loads the network while the user still looks for the first place to click; silent, for the click will tell."""
-
-    prompt = None
-
-    def __init__(self, segment: SegmentSession, choice: Choice) -> None:
-        self.segment, self.choice = segment, choice
-        self._seen = None
-
-    def prepare(self) -> bool:
-        self._seen = self.segment.look(self.choice) if self.segment.alive else None
-        return self.segment.alive
-
-    def run(self) -> None:
-        self.segment.warm_up(self.choice, self._seen)
-
-    def fail(self, error: BaseException) -> None:
-        logger.info("The network could not be loaded ahead of the first prompt: %s", error)
+AWAKE = 3  # segments whose sessions stay in memory
 
 
 class Workbench(slicer.util.VTKObservationMixin):
@@ -102,6 +25,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         self.worker = Worker(self._notify)
         self.listeners = []
         self._segments = []
+        self._contexts = {}  # structure -> ContextSet
         self._editor_node, self._notice_due = None, False
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
@@ -110,10 +34,14 @@ class Workbench(slicer.util.VTKObservationMixin):
         """The session for what the Segment Editor has selected, made when there is none."""
         wanted = _selection(editor_node)
         self._prune()
-        for segment in self._segments:
-            if segment.is_for(*wanted):
-                return segment
-        self._segments.append(SegmentSession(*wanted))
+        known = next((segment for segment in self._segments if segment.is_for(*wanted)), None)
+        if known is not None:
+            self._segments.remove(known)
+        self._segments.append(known or SegmentSession(*wanted))  # the last one is the one in use
+        busy = {id(task.segment) for task in self.worker.pending}
+        for segment in self._segments[:-AWAKE]:
+            if id(segment) not in busy:
+                segment.rest()
         return self._segments[-1]
 
     def prompts(self, editor_node) -> tuple:
@@ -123,6 +51,19 @@ class Workbench(slicer.util.VTKObservationMixin):
             return ()
         waiting = [t.prompt for t in self.worker.pending if t.segment is segment and t.prompt is not None]
         return segment.prompts + tuple(waiting)
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """(done, total) of a long action that is running."""
+        return next((task.progress for task in self.worker.pending if task.progress is not None), None)
+
+    def context(self, task: str):
+        """The examples that were accepted in the Segment Editor for a structure; kept beside Slicer's settings."""
+        if task not in self._contexts:
+            folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "InteractiveSeg"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._contexts[task] = ContextStore(folder / "context.sqlite").open("Segment Editor", task)
+        return self._contexts[task]
 
     @property
     def waiting(self) -> int:

@@ -15,7 +15,12 @@ WAIT_SECONDS = 0.010
 
 
 class Task:
-    """One action. `prepare`, `finish` and `fail` run in the window's thread, `run` and `undo` in the worker's."""
+    """One action. `prepare`, `finish`, `fail` and `cancel` run in the window's thread, `run` and `undo` in the worker's.
+
+    progress: (done, total) of a long `run`, which sets it; None where nobody counts.
+    """
+
+    progress = None
 
     def prepare(self) -> bool:
         """Collect what `run` needs from Slicer; False drops the task."""
@@ -31,6 +36,9 @@ class Task:
     def fail(self, error: BaseException) -> None:
         """`run` raised: tell the user."""
 
+    def cancel(self) -> None:
+        """The user has cancelled while `run` is at work: a long one should end soon, by raising."""
+
     def undo(self) -> None:
         """`run` ended after the user had cancelled: take its effect back."""
 
@@ -43,6 +51,7 @@ class Worker:
         self._waiting = collections.deque()
         self._current = None  # (task, future)
         self._cancelled = False
+        self._shown = None  # the progress of which `on_change` was last told
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="InteractiveSeg")
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
@@ -70,6 +79,8 @@ class Worker:
         """Forget all waiting tasks and the result of the running one."""
         self._waiting.clear()
         self._cancelled = self._current is not None
+        if self._current is not None:
+            self._current[0].cancel()
         self._on_change()
 
     def close(self) -> None:
@@ -95,6 +106,9 @@ class Worker:
             return
         task, future = self._current
         concurrent.futures.wait([future], timeout=WAIT_SECONDS)  # the wait is what lets the thread run
+        if task.progress != self._shown:
+            self._shown = task.progress
+            self._on_change()
         if not future.done():
             return
         cancelled, self._current, self._cancelled = self._cancelled, None, False

@@ -5,30 +5,33 @@ Knows no model by name and does no arithmetic on voxels: that is the bridge's.
 from __future__ import annotations
 
 import inspect
+import weakref
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from InteractiveSegBridge import mrml, strokes
+from InteractiveSegBridge import advice, mrml
 from InteractiveSegBridge.markers import PromptMarkers
 from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.sessions import Choice
-from InteractiveSegBridge.workbench import PromptChange, SegmentAction, WarmUp, workbench
+from InteractiveSegBridge.tasks import Acceptance, Prediction, Propagation, SegmentAction, WarmUp
+from InteractiveSegBridge.workbench import workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
 from InteractiveSegLib import InteractiveSegError
 
 from . import keys
 from .options_panel import OptionsPanel
+from .prompt_grab import PromptGrab
 
 OBLIQUE_DEGREES = 5.0
 MESSAGE_MS = 5000
-SHORTEST_MOVE_PIXELS = 4
 # Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
 PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
 # Common parameters: one value for all interactive effects.
-MODEL, DEVICE, REMOVE, BRUSH = (f"InteractiveSeg.{name}" for name in ("Model", "Device", "Remove", "Brush"))
+MODEL, DEVICE, TARGET, REMOVE, BRUSH = (f"InteractiveSeg.{n}" for n in ("Model", "Device", "Target", "Remove", "Brush"))
+NO_TARGET = "any"  # an empty parameter cannot be told from a missing one
 
 
 class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
@@ -45,7 +48,9 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel = None
         self._listening = False
         self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
-        self._grabbed = None  # (view, prompt, position of the press) while the button is down on a prompt's sign
+        self._grab = PromptGrab(self)
+        self._warm = None  # the choice that was warmed up last
+        self._axis, self._seconds = 0, None  # of the last prompt: array axis, how long its answer took
 
     def clone(self):
         """Without this method Slicer never shows the effect. The file must be the subclass's, not this one."""
@@ -64,43 +69,56 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     # Options
 
     def setupOptionsFrame(self) -> None:
-        self.panel = OptionsPanel(self.NAME)
-        self.scriptedEffect.addOptionsWidget(self.panel.widget)
+        self.panel = panel = OptionsPanel(self.NAME)
+        self.scriptedEffect.addOptionsWidget(panel.widget)
         for signal, owner in (
-            ("currentIndexChanged(int)", self.panel.familyCombo),
-            ("currentIndexChanged(int)", self.panel.deviceCombo),
-            ("toggled(bool)", self.panel.removeButton),
-            ("valueChanged(int)", self.panel.brushSpin),
+            ("currentIndexChanged(int)", panel.familyCombo),
+            ("currentIndexChanged(int)", panel.deviceCombo),
+            ("currentIndexChanged(int)", panel.targetCombo),
+            ("toggled(bool)", panel.removeButton),
+            ("valueChanged(int)", panel.brushSpin),
         ):
             owner.connect(signal, self.updateMRMLFromGUI)
         for button, slot in (
-            (self.panel.startOverButton, self.onStartOver),
-            (self.panel.cancelButton, self.onCancel),
-            (self.panel.nextButton, self.onNextSegment),
-            (self.panel.visibilityButton, self.onVisibility),
+            (panel.startOverButton, self.onStartOver),
+            (panel.cancelButton, self.onCancel),
+            (panel.nextButton, self.onNextSegment),
+            (panel.visibilityButton, self.onVisibility),
+            (panel.predictButton, self.onPredict),
+            (panel.predictRangeButton, self.onPredictRange),
+            (panel.propagateButton, self.onPropagate),
+            (panel.acceptButton, self.onAccept),
         ):
             button.connect("clicked()", slot)
-        for name, button in self.panel.toolButtons.items():
+        for name, button in panel.toolButtons.items():
             button.connect("clicked()", lambda name=name: self.onTool(name))
 
     def setMRMLDefaults(self) -> None:
         if self.scriptedEffect.parameterSetNode() is None:  # so it is while a scene closes
             return
-        defaults = {MODEL: self.panel.defaultFamily, DEVICE: "auto", REMOVE: 0, BRUSH: self.panel.brushPixels}
+        panel = self.panel
+        defaults = {MODEL: panel.defaultFamily, DEVICE: "auto", TARGET: NO_TARGET, REMOVE: 0, BRUSH: panel.brushPixels}
         for name, value in defaults.items():
             self.scriptedEffect.setCommonParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
         effect = self.scriptedEffect
         removes, brush_pixels = bool(effect.integerParameter(REMOVE)), effect.integerParameter(BRUSH)
-        self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), removes, brush_pixels)
+        self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), effect.parameter(TARGET), removes, brush_pixels)
         if self._listening:
+            self._warmUp()
             self.refresh()
 
     def updateMRMLFromGUI(self, *_) -> None:
         # Read first: every setCommonParameter calls updateGUIFromMRML at once.
         panel = self.panel
-        values = {MODEL: panel.family, DEVICE: panel.device, REMOVE: int(panel.removes), BRUSH: panel.brushPixels}
+        values = {
+            MODEL: panel.family,
+            DEVICE: panel.device,
+            TARGET: panel.target or NO_TARGET,
+            REMOVE: int(panel.removes),
+            BRUSH: panel.brushPixels,
+        }
         for name, value in values.items():
             self.scriptedEffect.setCommonParameter(name, value)
 
@@ -110,13 +128,12 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         workbench().listeners.append(self.refresh)
         workbench().watch(self.scriptedEffect.parameterSetNode())
         self._listening = True
-        try:
-            workbench().worker.submit(WarmUp(self._segment(), self._choice()))
-        except InteractiveSegError as error:
-            self.say(str(error))
+        self._warm = None
+        self._warmUp()
+        self._advise()
 
     def deactivate(self) -> None:
-        self._grabbed = None
+        self._grab.letGo()
         if self._listening:
             workbench().unwatch()
             workbench().listeners.remove(self.refresh)
@@ -138,7 +155,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def sourceVolumeNodeChanged(self) -> None:
         if self.scriptedEffect.active():
-            self.refresh()
+            self._warm = None
+            self._advise()
 
     # Events
 
@@ -152,7 +170,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         try:
             if eventId == vtk.vtkCommand.KeyPressEvent:
                 return self._handleKey(callerInteractor, viewWidget)
-            return self._handleGrab(eventId, callerInteractor, viewWidget) or bool(
+            return self._grab.handleMouse(eventId, callerInteractor, viewWidget) or bool(
                 self.handleMouse(eventId, callerInteractor.GetEventPosition(), callerInteractor, viewWidget)
             )
         except InteractiveSegError as error:
@@ -183,7 +201,6 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         """Send a prompt in slice `index` of array axis `axis` to the network."""
         if not self.scriptedEffect.confirmCurrentSegmentVisible():
             return
-        segment = self._segment()
 
         def add(session):
             session.set_slice(axis, index)
@@ -195,7 +212,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             if tilt > OBLIQUE_DEGREES
             else ""
         )
-        workbench().worker.submit(SegmentAction(segment, self._choice(), add, self, prompt))
+        self._axis = axis
+        workbench().worker.submit(SegmentAction(*self.segmentAndChoice(), add, self, prompt))
+
+    def segmentAndChoice(self) -> tuple:
+        """What is segmented and what answers; InteractiveSegError when something is not chosen."""
+        segment = workbench().segment(self.scriptedEffect.parameterSetNode())
+        context = workbench().context(segment.name) if self.panel.learns else None
+        return segment, Choice(self.panel.family, self.panel.device, self.panel.target, context)
 
     def say(self, text: str) -> None:
         """One sentence to the user, in the options and in the status bar."""
@@ -204,9 +228,15 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def refresh(self) -> None:
         """Show what is running and which prompts there are."""
-        self.panel.showPending(workbench().waiting)
+        self.panel.showPending(workbench().waiting, workbench().progress)
+        if self.volume is not None and self.volume.GetImageData() is not None:
+            self.panel.showSlices(mrml.volume_shape(self.volume)[self._axis])
         for view in tuple(self._views):
             self._draw(view)
+
+    def markers(self, viewWidget) -> PromptMarkers:
+        """What is drawn in a view that the mouse has been in."""
+        return self._views[viewWidget]
 
     def showDraft(self, viewWidget, path_xy, closed: bool, positive: bool) -> None:
         """Draw a path that the mouse is still making; () takes it away."""
@@ -216,12 +246,24 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     # Buttons, and what the workbench reports
 
     def onStartOver(self) -> None:
-        try:
-            segment = self._segment()
-        except InteractiveSegError as error:
-            self.say(str(error))
+        self._submit(SegmentAction, lambda session: session.reset(), self)
+
+    def onPredict(self) -> None:
+        view = next((view for view in self._views if view), None)
+        if view is None or self.volume is None:
+            self.say("Move the mouse over the slice view whose slice is to be predicted, then press the button again.")
             return
-        workbench().worker.submit(SegmentAction(segment, self._choice(), lambda session: session.reset(), self))
+        axis, index = mrml.shown_slice(view.mrmlSliceNode(), self.volume)
+        self._submit(Prediction, self, axis, (index, index + 1))
+
+    def onPredictRange(self) -> None:
+        self._submit(Prediction, self, self._axis, self.panel.extent)
+
+    def onPropagate(self) -> None:
+        self._submit(Propagation, self, self._axis, self.panel.extent)
+
+    def onAccept(self) -> None:
+        self._submit(Acceptance, self)
 
     def onTool(self, name: str) -> None:
         self.scriptedEffect.selectEffect(name)
@@ -239,8 +281,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         workbench().worker.cancel()
         self.say("Cancelled.")
 
-    def actionFinished(self) -> None:
-        self.refresh()
+    def actionFinished(self, task) -> None:
+        if isinstance(task, Acceptance):
+            self.say(f"{task.examples} slices are examples now.")
+        elif isinstance(task, Propagation):
+            self.say(f"Round {task.rounds} is done: correct a slice and propagate again, or accept.")
+        elif task.prompt is not None:
+            self._seconds = task.seconds
+        self._advise()
 
     def actionDropped(self) -> None:
         self.say("The result was dropped: its segment or volume is no longer the one being edited.")
@@ -256,11 +304,27 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel.statusLabel.text = text
         slicer.util.errorDisplay(text, windowTitle=self.TITLE)
 
-    def _segment(self):
-        return workbench().segment(self.scriptedEffect.parameterSetNode())
+    def _submit(self, task_class, *args) -> None:
+        """Queue an action on the chosen segment, or say what is not chosen."""
+        try:
+            workbench().worker.submit(task_class(*self.segmentAndChoice(), *args))
+        except InteractiveSegError as error:
+            self.say(str(error))
 
-    def _choice(self) -> Choice:
-        return Choice(self.panel.family, self.panel.device)
+    def _advise(self) -> None:
+        self.panel.showAdvice(advice.recommendation(self.volume, self._seconds))
+        self.refresh()
+
+    def _warmUp(self) -> None:
+        """Load the model of the present choice, once."""
+        try:
+            segment, choice = self.segmentAndChoice()
+        except InteractiveSegError as error:
+            self.say(str(error))
+            return
+        if (weakref.ref(segment), choice) != self._warm:
+            self._warm = (weakref.ref(segment), choice)
+            workbench().worker.submit(WarmUp(segment, choice, self.panel.showMemory))
 
     def _handleKey(self, interactor, viewWidget) -> bool:
         """True when the key is ours; with Ctrl or Alt it is somebody else's."""
@@ -268,60 +332,19 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if interactor.GetControlKey() or interactor.GetAltKey():
             return False
         if key == keys.DELETE:
-            self._delete(viewWidget, interactor.GetEventPosition())
+            self._grab.delete(viewWidget, interactor.GetEventPosition())
             return True
         actions = {
             keys.REMOVE: self.onRemove,
             keys.NEXT_SEGMENT: self.onNextSegment,
             keys.START_OVER: self.onStartOver,
             keys.VISIBILITY: self.onVisibility,
+            keys.ACCEPT: self.onAccept,
             **{tool.key: lambda name=tool.effect: self.onTool(name) for tool in keys.TOOLS},
         }
         if key in actions:
             actions[key]()
         return key in actions
-
-    def _handleGrab(self, eventId, interactor, viewWidget) -> bool:
-        """Drag a prompt by its sign. A press and release on the spot is an ordinary click, and goes to the subclass then."""
-        xy = interactor.GetEventPosition()
-        if eventId == vtk.vtkCommand.LeftButtonPressEvent:
-            prompt = self._promptAt(viewWidget, xy)
-            self._grabbed = (viewWidget, prompt, xy) if prompt is not None else None
-            return self._grabbed is not None
-        if self._grabbed is None or self._grabbed[0] != viewWidget:
-            return False
-        _, prompt, from_xy = self._grabbed
-        far = max(abs(a - b) for a, b in zip(from_xy, xy)) >= SHORTEST_MOVE_PIXELS
-        if eventId == vtk.vtkCommand.MouseMoveEvent:
-            self.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(prompt, "positive", True))
-            return True
-        if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
-            return False
-        self._grabbed = None
-        self.showDraft(viewWidget, (), False, True)
-        if far:
-            self._move(prompt, strokes.moved(prompt, viewWidget.mrmlSliceNode(), self.volume, from_xy, xy))
-            return True
-        self.handleMouse(vtk.vtkCommand.LeftButtonPressEvent, xy, interactor, viewWidget)
-        return False  # the subclass gets the release next
-
-    def _promptAt(self, viewWidget, xy):
-        number = self._views[viewWidget].hit(xy)
-        prompts = workbench().prompts(self.scriptedEffect.parameterSetNode())
-        return prompts[number] if number is not None and number < len(prompts) else None
-
-    def _move(self, prompt, instead) -> None:
-        if instead is None:
-            self.say(f"The prompt would leave the volume '{self.volume.GetName()}': drop it inside or press {keys.DELETE}.")
-            return
-        workbench().worker.submit(PromptChange(self._segment(), self._choice(), self, prompt, instead))
-
-    def _delete(self, viewWidget, xy) -> None:
-        prompt = self._promptAt(viewWidget, xy)
-        if prompt is None:
-            self.say("No prompt lies under the mouse: point at its plus or minus to delete it.")
-            return
-        workbench().worker.submit(PromptChange(self._segment(), self._choice(), self, prompt))
 
     def _watch(self, viewWidget) -> None:
         if viewWidget in self._views:

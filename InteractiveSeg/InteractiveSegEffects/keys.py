@@ -21,4 +21,4 @@ TOOLS = (
     Tool("InteractiveBox", "Box", "d"),
     Tool("InteractiveLasso", "Lasso", "l"),
 )
-REMOVE, NEXT_SEGMENT, START_OVER, VISIBILITY, DELETE = "x", "e", "o", "h", "Delete"
+REMOVE, NEXT_SEGMENT, START_OVER, VISIBILITY, ACCEPT, DELETE = "x", "e", "o", "h", "a", "Delete"

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import qt
+from InteractiveSegBridge.advice import missing_weights
 
-from InteractiveSegLib.models import list_families
+from InteractiveSegLib.models import find_family, list_families
 
 from . import keys
 
@@ -12,51 +13,75 @@ BRUSH_PIXELS = (1, 5, 60)  # least, at first, most
 
 
 class OptionsPanel:
-    """Tools, model, device, brush, add or remove, segments, start over, cancel, and one line of status."""
+    """Tools, model, device, prompts, segments, volume-wide actions, and what is going on."""
 
     def __init__(self, effect_name: str) -> None:
         self.widget = qt.QWidget()
-        layout = qt.QFormLayout(self.widget)
+        self._layout = qt.QFormLayout(self.widget)
+        self._slices = 0
+        self._addTools(effect_name)
+        self._addModel()
+        self._addPrompts()
+        self._addVolume()
+        self.statusLabel = self._line()
+        hint = self._line()
+        hint.text = f"Drag a prompt's + or − to move it; {keys.DELETE} removes the one under the mouse."
+
+    def _addTools(self, effect_name: str) -> None:
         self.toolButtons = {tool.effect: _button(f"{tool.word} ({tool.key})", "") for tool in keys.TOOLS}
         for name, button in self.toolButtons.items():
             button.toolTip = "All tools add to the same prompts"
             button.enabled = name != effect_name
-        layout.addRow(_row(self.toolButtons.values()))
-        self.familyCombo = _combo((family.title, family.name) for family in list_families())
+        self._layout.addRow(_row(self.toolButtons.values()))
+
+    def _addModel(self) -> None:
+        self.adviceLabel = self._line()
+        self.familyCombo = _combo(
+            (family.title if not missing_weights(family) else f"{family.title} (weights are not shipped)", family.name)
+            for family in list_families()
+        )
         self.familyCombo.toolTip = "The network that answers the prompts"
-        layout.addRow("Model:", self.familyCombo)
+        self._layout.addRow("Model:", self.familyCombo)
         self.deviceCombo = _combo(DEVICES)
         self.deviceCombo.toolTip = "Where the network runs"
-        layout.addRow("Device:", self.deviceCombo)
-        self.brushRow = self._brush()
-        layout.addRow(self.brushRow)
-        self.removeButton = _button(f"Remove instead of add ({keys.REMOVE})", "")
+        self._layout.addRow("Device:", self.deviceCombo)
+        self.targetCombo = _combo(())
+        self.targetCombo.toolTip = "What the chosen segment is, among the structures that the model knows by name"
+        self.targetLabel = qt.QLabel("Structure:")
+        self._layout.addRow(self.targetLabel, self.targetCombo)
+        self.memoryLabel = self._line()
+
+    def _addPrompts(self) -> None:
+        self.brushSpin = _spin(*BRUSH_PIXELS)
+        self.brushRow = _row((qt.QLabel("Brush, pixels on the screen:"), self.brushSpin))
+        self.brushRow.setVisible(False)  # the tool that paints shows it
+        self._layout.addRow(self.brushRow)
+        swap = "While this is down a plain click removes and Ctrl + click adds"
+        self.removeButton = _button(f"Remove instead of add ({keys.REMOVE})", swap)
         self.removeButton.checkable = True
-        self.removeButton.toolTip = "While this is down a plain click removes and Ctrl + click adds"
-        layout.addRow(self.removeButton)
         self.nextButton = _button(f"Next segment ({keys.NEXT_SEGMENT})", "Choose the next segment of the list")
         self.visibilityButton = _button(f"Show or hide ({keys.VISIBILITY})", "Show or hide the chosen segment")
-        layout.addRow(_row((self.nextButton, self.visibilityButton)))
         forget = "Forget all prompts of this segment and what they made; Undo brings it back"
         self.startOverButton = _button(f"Start over ({keys.START_OVER})", forget)
         self.cancelButton = _button("Cancel", "Nothing is running")
         self.cancelButton.enabled = False
-        layout.addRow(_row((self.startOverButton, self.cancelButton)))
-        self.statusLabel = qt.QLabel()
-        self.statusLabel.wordWrap = True
-        layout.addRow(self.statusLabel)
-        hint = qt.QLabel(f"Drag a prompt's + or − to move it; {keys.DELETE} removes the one under the mouse.")
-        hint.wordWrap = True
-        layout.addRow(hint)
+        self._layout.addRow(self.removeButton)
+        self._layout.addRow(_row((self.nextButton, self.visibilityButton)))
+        self._layout.addRow(_row((self.startOverButton, self.cancelButton)))
 
-    def _brush(self):
-        self.brushSpin = qt.QSpinBox()
-        least, first, most = BRUSH_PIXELS
-        self.brushSpin.setRange(least, most)
-        self.brushSpin.setValue(first)
-        row = _row((qt.QLabel("Brush, pixels on the screen:"), self.brushSpin))
-        row.setVisible(False)  # the tool that paints shows it
-        return row
+    def _addVolume(self) -> None:
+        self.firstSpin, self.lastSpin = _spin(0, 0, 0), _spin(0, 0, 0)
+        self._layout.addRow("Slices:", _row((self.firstSpin, qt.QLabel("to"), self.lastSpin)))
+        carry = "Carry the masks of the slices you worked on through these slices; correct one and propagate again"
+        self.propagateButton = _button("Propagate", carry)
+        self.predictButton = _button("Predict slice", "What the model says of the slice shown, before any prompt")
+        self.predictRangeButton = _button("Predict slices", "What the model says of these slices, before any prompt")
+        accept = "Make this segment's slices examples from which the model learns; named after the segment"
+        self.acceptButton = _button(f"Accept ({keys.ACCEPT})", accept)
+        self._layout.addRow(_row((self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton)))
+        self.progressBar = qt.QProgressBar()
+        self.progressBar.setVisible(False)
+        self._layout.addRow(self.progressBar)
 
     @property
     def defaultFamily(self) -> str:
@@ -72,6 +97,16 @@ class OptionsPanel:
         return self.deviceCombo.currentData
 
     @property
+    def target(self) -> str | None:
+        """A name that the model knows, None where it segments anything."""
+        return self.targetCombo.currentData
+
+    @property
+    def learns(self) -> bool:
+        """True when the model learns from examples."""
+        return find_family(self.family).contextual
+
+    @property
     def removes(self) -> bool:
         return self.removeButton.checked
 
@@ -79,28 +114,84 @@ class OptionsPanel:
     def brushPixels(self) -> int:
         return self.brushSpin.value
 
-    def show(self, family: str, device: str, removes: bool, brush_pixels: int) -> None:
+    @property
+    def extent(self) -> tuple[int, int]:
+        """[first, stop) of the slices for actions on many."""
+        first, last = sorted((self.firstSpin.value, self.lastSpin.value))
+        return first, last + 1
+
+    def show(self, family: str, device: str, target: str, removes: bool, brush_pixels: int) -> None:
         """Set them all without telling the effect."""
-        controls = (self.familyCombo, self.deviceCombo, self.removeButton, self.brushSpin)
+        controls = (self.familyCombo, self.deviceCombo, self.targetCombo, self.removeButton, self.brushSpin)
         before = [control.blockSignals(True) for control in controls]
         self.familyCombo.setCurrentIndex(max(0, self.familyCombo.findData(family)))
         self.deviceCombo.setCurrentIndex(max(0, self.deviceCombo.findData(device)))
+        self._showTargets(target)
         self.removeButton.checked = removes
         self.brushSpin.setValue(brush_pixels)
         for control, blocked in zip(controls, before):
             control.blockSignals(blocked)
 
-    def showPending(self, count: int) -> None:
-        """How many prompts have no answer yet."""
+    def _showTargets(self, target: str) -> None:
+        spec = find_family(self.family)
+        self.targetCombo.clear()
+        for name in spec.targets:
+            self.targetCombo.addItem(name, name)
+        self.targetCombo.setCurrentIndex(max(0, self.targetCombo.findData(target)) if spec.targets else -1)
+        for widget in (self.targetCombo, self.targetLabel):
+            widget.setVisible(bool(spec.targets))
+        self.predictButton.setVisible(spec.automatic and not spec.volumetric)
+        self.predictRangeButton.setVisible(spec.automatic)
+        self.propagateButton.setVisible(not spec.volumetric)
+        self.acceptButton.setVisible(spec.contextual)
+
+    def showPending(self, count: int, progress) -> None:
+        """How many prompts have no answer yet. progress: (done, total) of a long action, or None."""
         self.cancelButton.enabled = count > 0
         self.cancelButton.toolTip = "Forget the prompts that have no answer yet" if count else "Nothing is running"
         self.cancelButton.text = f"Cancel ({count})" if count else "Cancel"
+        self.progressBar.setVisible(progress is not None)
+        if progress is not None:
+            self.progressBar.setRange(0, progress[1])
+            self.progressBar.setValue(progress[0])
+
+    def showAdvice(self, text: str) -> None:
+        """The model recommended for this image."""
+        self.adviceLabel.text = text
+
+    def showMemory(self, text: str) -> None:
+        """What the model needs, and where it runs."""
+        self.memoryLabel.text = text
+
+    def showSlices(self, count: int) -> None:
+        """How many slices there are along the axis of the last prompt; all of them are chosen when that changes."""
+        if count == self._slices:
+            return
+        self._slices = count
+        for spin in (self.firstSpin, self.lastSpin):
+            spin.setRange(0, count - 1)
+        self.firstSpin.setValue(0)
+        self.lastSpin.setValue(count - 1)
+
+    def _line(self):
+        """A label over the whole width that breaks its lines."""
+        label = qt.QLabel()
+        label.wordWrap = True
+        self._layout.addRow(label)
+        return label
 
 
 def _button(text: str, tip: str):
     button = qt.QPushButton(text)
     button.toolTip = tip
     return button
+
+
+def _spin(least: int, first: int, most: int):
+    spin = qt.QSpinBox()
+    spin.setRange(least, most)
+    spin.setValue(first)
+    return spin
 
 
 def _row(widgets):

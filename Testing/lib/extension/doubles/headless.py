@@ -23,6 +23,11 @@ class ApplicationDouble:
 
     def __init__(self, application_logic):
         self._logic, self._at_start = application_logic, []
+        self._folder = tempfile.TemporaryDirectory()
+
+    @property
+    def slicerUserSettingsFilePath(self):
+        return f"{self._folder.name}/Slicer.ini"
 
     def applicationLogic(self):
         return self._logic

@@ -1,0 +1,67 @@
+"""Prompts that are there can be dragged by their plus or minus, and deleted. Knows no option and no button."""
+from __future__ import annotations
+
+import vtk
+from InteractiveSegBridge import strokes
+from InteractiveSegBridge.tasks import PromptChange
+from InteractiveSegBridge.workbench import workbench
+
+from . import keys
+
+SHORTEST_MOVE_PIXELS = 4
+
+
+class PromptGrab:
+    """Follows the left button from a prompt's sign to where it is released."""
+
+    def __init__(self, effect) -> None:
+        self._effect = effect
+        self._held = None  # (view, prompt, position of the press) while the button is down
+
+    def letGo(self) -> None:
+        """Forget what is being dragged."""
+        self._held = None
+
+    def handleMouse(self, eventId, interactor, viewWidget) -> bool:
+        """True when the event was ours. A press and release on the spot is an ordinary click, which the effect gets then."""
+        xy = interactor.GetEventPosition()
+        if eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            prompt = self._promptAt(viewWidget, xy)
+            self._held = (viewWidget, prompt, xy) if prompt is not None else None
+            return self._held is not None
+        if self._held is None or self._held[0] != viewWidget:
+            return False
+        _, prompt, from_xy = self._held
+        far = max(abs(a - b) for a, b in zip(from_xy, xy)) >= SHORTEST_MOVE_PIXELS
+        if eventId == vtk.vtkCommand.MouseMoveEvent:
+            self._effect.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(prompt, "positive", True))
+            return True
+        if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
+            return False
+        self._held = None
+        self._effect.showDraft(viewWidget, (), False, True)
+        if far:
+            self._move(prompt, strokes.moved(prompt, viewWidget.mrmlSliceNode(), self._effect.volume, from_xy, xy))
+            return True
+        self._effect.handleMouse(vtk.vtkCommand.LeftButtonPressEvent, xy, interactor, viewWidget)
+        return False  # the effect gets the release next
+
+    def delete(self, viewWidget, xy) -> None:
+        """Take the prompt under a pixel of the view away."""
+        prompt = self._promptAt(viewWidget, xy)
+        if prompt is None:
+            self._effect.say("No prompt lies under the mouse: point at its plus or minus to delete it.")
+            return
+        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, prompt))
+
+    def _promptAt(self, viewWidget, xy):
+        number = self._effect.markers(viewWidget).hit(xy)
+        prompts = workbench().prompts(self._effect.scriptedEffect.parameterSetNode())
+        return prompts[number] if number is not None and number < len(prompts) else None
+
+    def _move(self, prompt, instead) -> None:
+        if instead is None:
+            name = self._effect.volume.GetName()
+            self._effect.say(f"The prompt would leave the volume '{name}': drop it inside or press {keys.DELETE}.")
+            return
+        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, prompt, instead))

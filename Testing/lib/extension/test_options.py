@@ -1,0 +1,190 @@
+"""The options panel: what is recommended, many slices with progress and cancel, examples, structures known by name."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slicer
+from InteractiveSegBridge import advice
+from InteractiveSegBridge.resources import resource_path
+from InteractiveSegBridge.sessions import Choice
+from InteractiveSegBridge.workbench import workbench
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, RADII_KJI, SHAPE, ellipsoid
+from InteractiveSegSelfTest.scenarios import dice
+
+from InteractiveSegLib import InteractiveSegError, InteractiveSession, acceptance, models
+from InteractiveSegLib.models import FAMILIES, list_families
+from InteractiveSegLib.rounds import Progress
+
+
+def contextual():
+    return next(family for family in list_families() if family.contextual)
+
+
+@pytest.fixture()
+def carried(monkeypatch):
+    """Propagation by a rule one can check: every slice gets the mask of the first one that has one; as slow as one likes."""
+    seen = []
+
+    class Carried:
+        count = 0
+
+    def propagate(session, from_slice=None, axis=None, extent=None, **_):
+        masks = np.moveaxis(session.labels.copy(), axis, 0)
+        first = np.flatnonzero(masks.any(axis=(1, 2)))[0]
+        for done, index in enumerate(range(*extent), start=1):
+            masks[index] = masks[first]
+            seen.append(index)
+            yield Progress(index, done, extent[1] - extent[0], masks[index])
+        Carried.count += 1
+        session.set_labels(np.moveaxis(masks, 0, axis))
+
+    monkeypatch.setattr(InteractiveSession, "propagate", propagate)
+    monkeypatch.setattr(InteractiveSession, "rounds", Carried)
+    return seen
+
+
+def test_the_recommended_model_is_the_one_measured_best_for_the_kind_of_image(a_stage, monkeypatch):
+    figures = {"clicks": {"flood": {"CT": 3.0, "all": 9.0}, list_families()[0].name: {"CT": 5.0, "all": 8.0}}}
+    monkeypatch.setattr(advice, "measured", lambda: figures)
+    monkeypatch.setattr(advice, "missing_weights", lambda family: [])
+    assert "this image: " + list_families()[0].title in advice.recommendation(a_stage.volume)
+    array = slicer.util.arrayFromVolume(a_stage.volume)
+    array[0] = -1000
+    slicer.util.arrayFromVolumeModified(a_stage.volume)
+    assert advice.recommendation(a_stage.volume, 0.123) == (
+        "For CT: Flood, measured 3.0 clicks to a Dice of 0.90; the last prompt took 0.12 s here."
+    )
+
+
+def test_the_modality_comes_from_dicom_when_the_volume_does(a_stage):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(a_stage.volume), "DICOM.Modality", "MR")
+    assert advice.modality_of(a_stage.volume) == "MR"
+
+
+def test_a_model_without_weights_says_so_in_the_list_and_is_not_recommended(a_stage):
+    panel = a_stage.effect.panel
+    for index in range(panel.familyCombo.count):
+        family = FAMILIES[panel.familyCombo.itemData(index)]
+        panel.familyCombo.setCurrentIndex(index)
+        assert ("not shipped" in panel.familyCombo.currentText) == bool(advice.missing_weights(family))
+    assert "Flood" not in advice.recommendation(a_stage.volume)
+
+
+def test_the_memory_line_names_need_free_memory_and_device(a_stage):
+    a_stage.settle()
+    text = a_stage.effect.panel.memoryLabel.text
+    assert text.startswith("Needs about ")
+    assert "GiB" in text
+    assert text.endswith(("on cpu.", "on cuda.", "on mps."))
+
+
+def test_too_little_memory_is_said_before_the_model_loads(a_stage, monkeypatch):
+    monkeypatch.setattr(advice, "free_gib", lambda device: 0.1)
+    with pytest.raises(InteractiveSegError, match=r"Flood needs about .* GiB and 0\.1 GiB are free on cpu: close"):
+        advice.check_memory(Choice("flood", "cpu"), SHAPE)
+
+
+def test_fewer_examples_are_counted_where_memory_is_short(monkeypatch):
+    from InteractiveSegLib.context import ContextSet
+
+    context = ContextSet()
+    for _ in range(5):
+        context.add(np.zeros((8, 8), np.float32), np.ones((8, 8), bool))
+    need = {"base": 0.5, "example": 0.2, "mega_voxel": 0.0}
+    monkeypatch.setattr(advice, "measured", lambda: {"memory_gib": {contextual().name: need}})
+    monkeypatch.setattr(advice, "free_gib", lambda device: 1.0)
+    line = advice.check_memory(Choice(contextual().name, "cpu", None, context), SHAPE)
+    assert line == "Needs about 0.9 GiB of 1.0 GiB free on cpu, with 2 of 5 examples."
+
+
+def test_propagation_fills_the_chosen_slices_in_one_undoable_step(a_stage, carried):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before = a_stage.mask()
+    panel = a_stage.effect.panel
+    assert panel.extent == (0, SHAPE[0])
+    panel.firstSpin.setValue(6)
+    panel.lastSpin.setValue(10)
+    panel.propagateButton.click()
+    a_stage.settle()
+    mask = a_stage.mask()
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {6, 7, 8, 9, 10}
+    assert "Round 1 is done" in a_stage.application.status[-1]
+    a_stage.undo()
+    assert (a_stage.mask() == before).all()
+    a_stage.redo()
+    assert (a_stage.mask() == mask).all()
+
+
+def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, carried):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before, seen = a_stage.mask(), []
+    panel = a_stage.effect.panel
+    show = panel.showPending
+    panel.showPending = lambda count, progress: (show(count, progress), seen.append(progress))
+    panel.propagateButton.click()
+    workbench().worker.pending[-1].cancel()
+    a_stage.settle()
+    assert len(carried) <= 2, "it ends at the next slice"
+    panel.cancelButton.click()
+    assert (a_stage.mask() == before).all()
+    panel.propagateButton.click()
+    a_stage.settle()
+    assert (SHAPE[0], SHAPE[0]) in seen or any(seen)
+    a_stage.click((CENTRE_KJI[0], CENTRE_KJI[1] + 10, CENTRE_KJI[2]), control=True)
+    a_stage.settle()
+    assert len(workbench().prompts(a_stage.editor_node)) == 2
+
+
+def test_propagating_nothing_is_told_in_one_sentence(a_stage):
+    a_stage.effect.panel.propagateButton.click()
+    a_stage.settle()
+    assert "There is no mask on any slice to carry" in a_stage.application.dialogs[-1]
+
+
+def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
+    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    assert a_stage.effect.panel.acceptButton.text == "Accept (a)"
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.press_key("a")
+    a_stage.settle()
+    assert a_stage.application.dialogs == []
+    assert "1 slices are examples now." in a_stage.application.status[-1]
+    [info] = workbench().context("A").infos()
+    entry = workbench().context("A").read(info.id)
+    assert (entry.mask == a_stage.mask()[CENTRE_KJI[0]]).all()
+    assert info.provenance.case
+    assert "Phantom" not in str(info), "no name of a volume, only a hash"
+
+
+def test_structures_known_by_name_are_offered_and_reach_the_session(a_stage, monkeypatch):
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], targets=("left", "right")))
+    a_stage.effect.updateGUIFromMRML()
+    panel = a_stage.effect.panel
+    assert [panel.targetCombo.itemData(n) for n in range(panel.targetCombo.count)] == ["left", "right"]
+    panel.targetCombo.setCurrentIndex(1)
+    assert panel.target == "right"
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert workbench()._segments[-1]._engine.targets == ("right",)
+    assert dice(a_stage.mask()[CENTRE_KJI[0]], ellipsoid(CENTRE_KJI, RADII_KJI)[CENTRE_KJI[0]]) > 0.8
+
+
+def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):
+    a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    for number in range(6):
+        a_stage.logic.SetCurrentSegmentID(a_stage.logic.AddEmptySegment(f"lesion {number}"))
+        a_stage.click(CENTRE_KJI)
+        a_stage.settle()
+    assert sum(segment._engine is not None for segment in workbench()._segments) <= 3
+    first = workbench()._segments[1]
+    a_stage.logic.SetCurrentSegmentID(first.segment_id)
+    a_stage.click(CENTRE_KJI, control=True)
+    a_stage.settle()
+    assert len(workbench().prompts(a_stage.editor_node)) == 2
