@@ -15,6 +15,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
     export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
     export.add_argument("--notes", default="", help="a sentence for the card, on what its settings do not say")
+    fetch = actions.add_parser("fetch", help="download a published checkpoint, held to its hash, as .safetensors")
+    fetch.add_argument("name", metavar="NAME", help="such as ritm-h18 or xmem-s012")
+    fetch.add_argument("--out", type=Path, default=Path("published"), help="folder for it (default: published)")
+    fetch.add_argument("--sha256", metavar="HEX", help="its hash, where its publisher states none")
     return parser
 
 
@@ -23,6 +27,12 @@ def run(args: argparse.Namespace) -> int:
         from ..training.export import export
 
         print(export(args.folder, args.bundle, args.id, args.report, args.notes))
+        return 0
+    if args.action == "fetch":
+        from ..fetch import CHECKPOINTS, fetch
+
+        path = fetch(args.name, args.out, args.sha256)
+        print(f"{path}: give it with --weights; licence {CHECKPOINTS[args.name].licence}")
         return 0
     return show()
 
