@@ -26,7 +26,7 @@ def random_shape(mask: np.ndarray, centre: np.ndarray, rng: np.random.Generator)
         angles = np.array([slant, np.pi - slant, np.pi + slant, -slant]) + rng.uniform(0, 2 * np.pi)
         reach = np.full(4, radius)
     else:
-        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        angles = 2 * np.pi * (np.arange(corners) + rng.uniform(-0.2, 0.2, corners)) / corners + rng.uniform(0, 2 * np.pi)
         reach = radius * rng.uniform(0.6, 1.6, corners)
     shape = np.zeros(mask.shape, bool)
     shape[polygon(centre[0] + reach * np.sin(angles), centre[1] + reach * np.cos(angles), mask.shape)] = True
