@@ -4,8 +4,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
-  {"predict": [slices]}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}}; {"resume": true} where the case
-  was opened again, past which nothing is undone.
+  {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}};
+  {"resume": true} where the case was opened again, past which nothing is undone.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..types import InteractiveSegError, bounding_box
 
 FORMAT = "interactive-seg prompts 1"
 PROMPTS = ("click", "click_ras", "box", "lasso", "scribble")
-OTHERS = ("predict", "undo", "redo", "reset", "set_mask", "resume")
+OTHERS = ("predict", "propagate", "undo", "redo", "reset", "set_mask", "resume")
 Action = dict[str, Any]
 
 
@@ -120,7 +120,7 @@ def unpack_mask(packed: Action, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def perform(session: InteractiveSession, action: Action) -> Any:
-    """Do an action; returns the session's update."""
+    """Do an action; returns what the session says to it."""
     if not isinstance(action, dict) or not any(key in action for key in OTHERS):
         prompt = prompt_of(action)
         if action.get("axis", session.axis) != session.axis and len(session.shape) == 3:
@@ -128,6 +128,8 @@ def perform(session: InteractiveSession, action: Action) -> Any:
         return session.add(prompt)
     if "predict" in action:
         return session.predict(slices=action["predict"])
+    if "propagate" in action:
+        return list(session.propagate())
     if "set_mask" in action:
         return session.set_mask(unpack_mask(action["set_mask"], session.shape))
     return getattr(session, next(key for key in OTHERS if key in action))()

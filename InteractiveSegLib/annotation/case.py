@@ -12,6 +12,7 @@ from ..evaluation.metrics import dice
 from ..io import LoadedImage
 from ..placement import in_slices
 from ..prompts import Prompt
+from ..rounds import Progress
 from ..session import InteractiveSession, SliceState
 from ..types import LabelUpdate
 from .actions import PROMPTS, Action, action_of, pack_mask, perform, prompt_of, standing, unpack_mask
@@ -64,6 +65,11 @@ class OpenCase:
         for first in range(0, len(indices), CHUNK):
             yield self.do({"predict": indices[first:first + CHUNK]})
 
+    def propagate(self) -> Iterator[Progress]:
+        """Carry the masks of the slices that were prompted to the others. Nothing is changed before the last one is reached."""
+        yield from self.session.propagate()
+        self._note({"propagate": True})
+
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt, to slices along the session's working axis."""
         action = action_of(prompt)
@@ -88,13 +94,14 @@ class OpenCase:
     def do(self, action: Action) -> LabelUpdate:
         """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
         update = perform(self.session, action)
-        step = -1 if "undo" in action else 1
-        self.undoable += step
-        self.redoable = self.redoable - step if "undo" in action or "redo" in action else 0
         self._note(action)
         return update
 
     def _note(self, action: Action) -> None:
+        """Count an action that was done and write it down."""
+        step = -1 if "undo" in action else 1
+        self.undoable += step
+        self.redoable = self.redoable - step if "undo" in action or "redo" in action else 0
         self.prompts += any(key in action for key in PROMPTS)
         self._pass_time()
         self.state.append(self.name, self.task, len(self.actions), action, pack_mask(self.mask), self.prompts, self.seconds)
@@ -117,6 +124,7 @@ class OpenCase:
         self.session.restore(labels, prompts)
         self.last = time.monotonic()
         self._note({"resume": True})
+        self.undoable = 0
 
     def examples(self) -> list[dict[str, Any]]:
         """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object."""

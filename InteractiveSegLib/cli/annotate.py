@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ examples:
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = commands.add_parser("annotate", help="annotate a folder of cases, each helping the next", description=__doc__,
                                  epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    # Without this, argparse takes `-160,240` for an option; it has no public way to say so.
+    parser._negative_number_matcher = re.compile(r"^-\.?\d")
     parser.add_argument("study", type=Path, metavar="STUDY", help="a folder with NIfTI, NRRD, MHA, PNG, DICOM at any depth")
     parser.add_argument("--task", required=True, metavar="NAME", help="the structure, such as \"left atrium\"")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where results go (default: STUDY/annotations)")
@@ -50,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--label", type=int, metavar="N", help="value of the references that counts (default: all but 0)")
     parser.add_argument("--target-dice", type=float, default=0.9, metavar="D", help="the robot stops there (default: 0.9)")
     parser.add_argument("--max-prompts", type=int, default=20, metavar="N", help="the robot's most in one slice (default: 20)")
+    parser.add_argument("--propagate", action="store_true", help="carry each slice it is done with through the volume")
     parser.add_argument("--jitter", type=float, default=0.0, metavar="PX", help="how unsteady its hand is (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
@@ -136,7 +140,7 @@ def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
         rng = np.random.default_rng([args.seed, len(case.actions)])
         robot = Robot(args.robot, args.jitter)
         with tqdm(desc=case.name, unit="prompt", leave=False, disable=None) as bar:
-            for score in prompt_until(case, robot, args.target_dice, args.max_prompts, rng):
+            for score in prompt_until(case, robot, args.target_dice, args.max_prompts, rng, args.propagate):
                 bar.update()
                 bar.set_postfix(dice=f"{score:.3f}")
         return

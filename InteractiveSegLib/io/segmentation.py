@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,15 @@ SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment as Slicer lists it. label: its value in the label map. color: red, green, blue in 0..1."""
+    """One segment as Slicer lists it. label: its value in the label map. color: red, green, blue in 0..1.
+
+    terminology: Slicer's entry for what it is, with codes, see `terminology.Structure.entry`; empty when nothing is known.
+    """
 
     name: str
     label: int = 1
     color: tuple[float, float, float] = (0.50, 0.68, 0.50)
+    terminology: str = ""
 
 
 def check_output_path(path: str | Path) -> Path:
@@ -71,8 +75,9 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
 
 
 def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) -> np.ndarray:
-    """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must match `image` in size and place."""
-    loaded = read_image(path)
+    """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must lie on the voxels of `image`,
+    though its axes may run in another order or direction, as where one of the two went through another program."""
+    loaded = along_axes_of(image, read_image(path))
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
         array = array.reshape(image.array.shape) if array.size == image.array.size else array
@@ -87,6 +92,22 @@ def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) ->
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
     return array != 0 if label is None else array == label
+
+
+def along_axes_of(image: LoadedImage, loaded: LoadedImage) -> LoadedImage:
+    """`loaded` with its axes in the order and direction of the image's; as it is when they are not parallel."""
+    turn = np.linalg.solve(image.affine, loaded.affine)[:3, :3]  # of (i, j, k)
+    whole = np.rint(turn)
+    parallel = np.abs(turn - whole).max() < 0.01 and (np.abs(whole).sum(axis=0) == 1).all() and (whole.any(axis=1)).all()
+    if not parallel or image.array.ndim < 3 or loaded.array.ndim < 3:
+        return loaded
+    source = np.abs(whole).argmax(axis=1)  # for each of the image's axes, the loaded one that runs along it
+    signs = whole[range(3), source]
+    affine = loaded.affine.copy()
+    affine[:3, :3] = loaded.affine[:3, source] * signs
+    affine[:3, 3] += sum((loaded.array.shape[2 - n] - 1) * loaded.affine[:3, n] for n, sign in zip(source, signs) if sign < 0)
+    array = loaded.array.transpose(2, 1, 0).transpose(source)[tuple(slice(None, None, int(sign)) for sign in signs)]
+    return replace(loaded, array=array.transpose(2, 1, 0), affine=affine)
 
 
 def _set_geometry(image: sitk.Image, affine: np.ndarray, path: Path) -> None:
@@ -122,6 +143,6 @@ def _slicer_header(volume: np.ndarray, segments: Sequence[Segment]) -> dict[str,
             f"{prefix}LabelValue": str(segment.label),
             f"{prefix}Layer": "0",
             f"{prefix}Extent": extent,
-            f"{prefix}Tags": "",
+            f"{prefix}Tags": f"TerminologyEntry:{segment.terminology}|" if segment.terminology else "",
         })  # fmt: skip
     return header

@@ -55,6 +55,19 @@ def write_tiny_weights(path):
     return path
 
 
+def annotate_once(folder, weights) -> None:
+    """One case elsewhere, so that processes forked from this one have loaded everything and die at their work."""
+    from InteractiveSegLib.device import set_threads
+
+    set_threads(1)
+    study = Study(folder / "scans", TASK, folder / "once", folder / "masks", model="multiverseg", weights=weights, device="cpu")
+    for _ in range(2):
+        case = study.open()
+        for _ in [*prompt_until(case, Robot(), 0.95, 1, np.random.default_rng(0))]:
+            pass
+        study.accept()
+
+
 def annotate(folder, weights, told) -> None:
     """Annotate FOLDER's study to the end, over and over, and tell after each action what must survive from now on."""
     study = Study(folder / "scans", TASK, folder / "out", folder / "masks", model="multiverseg", weights=weights, device="cpu")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotating import TASK, annotate, check_study, write_study, write_tiny_weights
+from annotating import TASK, annotate, annotate_once, check_study, write_study, write_tiny_weights
 
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.annotation import case as case_module
@@ -165,13 +165,15 @@ def kill_often(folder, kills, report=lambda kill, told: None):
     """Start the annotation, kill it at a random moment and check the study, over and over."""
     write_study(folder, ["a.nii.gz", "b.png", "c.png", "d.mha"])
     weights = write_tiny_weights(folder / "tiny.safetensors")
+    annotate_once(folder, weights)
     rng, forking, told = np.random.default_rng(0), multiprocessing.get_context("fork"), []
     for kill in range(kills):
         ear, mouth = forking.Pipe(duplex=False)
         process = forking.Process(target=annotate, args=(folder, weights, mouth))
         process.start()
         mouth.close()
-        time.sleep(rng.uniform(0.05, 2.0))
+        told += [ear.recv() for _ in range(rng.integers(0, 10))]  # how far it comes must not hang on the machine's load
+        time.sleep(rng.uniform(0, 0.4))
         assert process.exitcode is None, "it must not have ended by itself"
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -260,6 +260,14 @@ def test_time_is_work_and_a_long_pause_is_none(a_study, monkeypatch):
     assert study.accept().seconds == 17 + module.PAUSE
 
 
+@pytest.mark.parametrize(("order", "flips"), [((0, 1, 2), (1, -1, 1)), ((2, 0, 1), (1, 1, 1)), ((1, 2, 0), (-1, 1, -1))])
+def test_a_reference_whose_axes_run_another_way_lies_where_it_lies(a_study, folder, order, flips):
+    reference = sitk.PermuteAxes(sitk.ReadImage(str(folder / "masks" / "a.seg.nrrd")), order)
+    sitk.WriteImage(reference[tuple(slice(None, None, step) for step in flips)], str(folder / "masks" / "a.nii.gz"))
+    (folder / "masks" / "a.seg.nrrd").unlink()
+    assert np.array_equal(a_study().open("a").reference, truth_of("a"))
+
+
 def test_an_image_that_was_changed_is_said_and_its_journal_kept(a_study, folder):
     study = a_study()
     study.open("b").add(Click((20, 22)))
