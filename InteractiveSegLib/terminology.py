@@ -1,7 +1,10 @@
-"""Standard names, SNOMED CT codes and colours of what networks know by name. Numpy-free words; knows no network."""
+"""Names, SNOMED CT codes and colours of what networks know by name. Words only; knows no network and no file."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+REGIONS = "Anatomic codes - DICOM master list"
 
 
 @dataclass(frozen=True)
@@ -13,16 +16,22 @@ class Structure:
     type: tuple[str, str]
     color: tuple[float, float, float]
 
+    @property
+    def entry(self) -> str:
+        """As Slicer writes it into a segment's tag `TerminologyEntry`."""
+        codes = "~".join(f"SCT^{code}^{meaning}" for code, meaning in (self.category, self.type))
+        return f"{CONTEXT}~{codes}~^^~{REGIONS}~^^~^^"
+
 
 ANATOMY = ("123037004", "Anatomical Structure")
 ABNORMAL = ("49755003", "Morphologically Altered Structure")
 
-# VerSe's targets, in the order of its object queries. Codes and colours as in Slicer's General Anatomy terminology.
+# VerSe's targets, in the order of its object queries. Colours tell neighbours apart.
 HEART = {
-    "LV": Structure("left ventricle", ANATOMY, ("87878005", "Left ventricle of heart"), (0.596, 0.216, 0.051)),
-    "myocardium": Structure("myocardium", ANATOMY, ("74281007", "Myocardium"), (0.753, 0.408, 0.345)),
-    "RV": Structure("right ventricle", ANATOMY, ("53085002", "Right ventricle of heart"), (0.710, 0.522, 0.412)),
-    "edema": Structure("myocardial edema", ABNORMAL, ("79654002", "Edema"), (0.549, 0.878, 0.894)),
-    "scar": Structure("myocardial scar", ABNORMAL, ("12402003", "Scar"), (0.957, 0.839, 0.192)),
-    "LA": Structure("left atrium", ANATOMY, ("82471001", "Left atrium"), (0.612, 0.447, 0.706)),
+    "LV": Structure("left ventricle", ANATOMY, ("87878005", "Left ventricle of heart"), (0.85, 0.24, 0.24)),
+    "myocardium": Structure("myocardium", ANATOMY, ("74281007", "Myocardium"), (0.42, 0.72, 0.35)),
+    "RV": Structure("right ventricle", ANATOMY, ("53085002", "Right ventricle of heart"), (0.27, 0.51, 0.90)),
+    "edema": Structure("myocardial edema", ABNORMAL, ("79654002", "Edema"), (0.35, 0.80, 0.85)),
+    "scar": Structure("myocardial scar", ABNORMAL, ("12402003", "Scar"), (0.96, 0.84, 0.19)),
+    "LA": Structure("left atrium", ANATOMY, ("82471001", "Left atrium"), (0.61, 0.35, 0.75)),
 }

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from ..types import InteractiveSegError
 
-COMMANDS = ("segment", "annotate", "context", "models", "data", "train", "evaluate", "experiment", "volumes", "benchmark", "demo")
+COMMANDS = ("segment", "annotate", "context", "cine", "models", "data", "train", "evaluate", "experiment", "volumes", "refine", "hearts",
+            "benchmark", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -70,7 +70,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
     if modality in dicom.NOT_IMAGES:
         raise InteractiveSegError(f"{path} holds no image but DICOM {modality}: give the image it was made from.")
     array = _one_frame(image, path, frame)
-    return LoadedImage(array, _affine(image), modality, f"{path.name} ({_format_name(path, image)})")
+    return LoadedImage(array, image_affine(image), modality, f"{path.name} ({_format_name(path, image)})")
 
 
 def read_itk(path: Path) -> sitk.Image:
@@ -119,7 +119,7 @@ def _read_series(folder: Path, series: str | None, frame: int | None) -> LoadedI
     files, affine_lps = dicom.sort_files(chosen, frame)
     if affine_lps is None:
         image = read_itk(files[0])
-        return LoadedImage(_one_frame(image, files[0], frame), _affine(image), chosen.modality, chosen.title)
+        return LoadedImage(_one_frame(image, files[0], frame), image_affine(image), chosen.modality, chosen.title)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(file) for file in files])
     try:
@@ -164,7 +164,7 @@ def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:
     return np.array(array)
 
 
-def _affine(image: sitk.Image) -> np.ndarray:
+def image_affine(image: sitk.Image) -> np.ndarray:
     """(i, j, k, 1) to RAS in mm of a SimpleITK image of 2, 3 or 4 dimensions. Shape (4, 4)."""
     n, used = image.GetDimension(), min(image.GetDimension(), 3)
     affine = np.eye(4)
