@@ -75,7 +75,8 @@ class TaskView:
         """(image float32 in [0, 1], target bool), both (size, size): one image of the task with changes of its own."""
         image, target, spacing = source
         grid = self.grid(target, spacing, rng, size)
-        seen, truth = sample(image, grid), sample(target, grid, nearest=True) > 0.5
+        seen = np.clip(sample(image, grid), 0, 1)  # interpolation may leave the range by rounding
+        truth = sample(target, grid, nearest=True) > 0.5
         if self.edge:
             truth = ndimage.binary_dilation(truth) & ~ndimage.binary_erosion(truth)
         if self.inverted:

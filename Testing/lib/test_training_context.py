@@ -107,6 +107,15 @@ def test_a_task_mirrors_all_its_images_alike_and_bends_each_its_own_way():
     assert mirrored
 
 
+def test_saturated_images_stay_between_0_and_1():
+    image = np.ones((50, 50), np.float32)
+    image[10:20] = 0.3
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        seen, _ = context_samples.TaskView.draw(rng, wild=True).show((image, image < 0.5, (1.0, 1.0)), rng, 32)
+        assert 0 <= seen.min() <= seen.max() <= 1, "rounding under 0 would become nan in the next change of gamma"
+
+
 def test_a_batch_has_as_many_images_as_asked_and_the_largest_context_at_times(datasets):
     tasks = ContextTasks(datasets, 32)
     stream = iter(ContextStream(tasks, 0, entries=12, usual=3, largest=9, large_share=0.3, damaged_share=0.5))
