@@ -15,8 +15,12 @@ from torch.nn import functional as F
 GRID = 8  # side of the learnable position grid
 CHUNK = 16384  # tokens compared with the clicks at a time; bounds the memory
 REACH = 10.0  # mm; unit of the distance between a voxel and a click
-SLOPES = (0.03, 0.2, 1.0, 5.0)  # how fast a head forgets a click with the squared distance, at the start of training
-TRUST = 4.0  # logit of the label that is there before the clicks, at the start of training
+# Where training starts (ours): as a brush that copies a click's category to what is near and alike, one radius per head.
+SLOPES = (1.0, 3.0, 10.0, 30.0)  # how fast a head forgets a click with the squared distance
+ALONE = -2.0  # score of "none of the clicks"
+BALANCE = -2.0  # the automatic label's weight, before the sigmoid
+TRUST = 1.0  # logit of the label that is there before the clicks
+COPIED = 9.0  # logit of a category that was copied in full
 
 
 def fourier_grid(width: int) -> torch.Tensor:
@@ -35,6 +39,8 @@ class ClickEncoding(nn.Module):
         self.among = nn.MultiheadAttention(width, heads)
         self.across = nn.MultiheadAttention(width, heads)
         self.feedforward = feedforward(width)
+        silent(self.among.out_proj)
+        silent(self.across.out_proj)
 
     def forward(self, clicks: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         x = self.norms[0](clicks)
@@ -57,11 +63,15 @@ class LabelAssignment(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.none = nn.Parameter(torch.zeros(width))
+        self.none, self.alone = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.full((heads,), ALONE))
         slopes = torch.tensor([SLOPES[h % len(SLOPES)] for h in range(heads)])
         self.slope = nn.Parameter(slopes.log())
-        self.balance = nn.Parameter(torch.zeros(()))
+        self.balance = nn.Parameter(torch.tensor(BALANCE))
         self.feedforward = feedforward(width)
+        self.key.load_state_dict(self.query.state_dict())
+        for layer in (self.value, self.out):
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: torch.Tensor, share: torch.Tensor, clicks: torch.Tensor, named: torch.Tensor,
                 categories: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
@@ -75,8 +85,9 @@ class LabelAssignment(nn.Module):
     def assign(self, tokens: torch.Tensor, share: torch.Tensor, apart: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                own: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         query = self.split(self.query(self.norms[0](tokens)))  # (heads, N, d / heads)
-        far = F.pad(self.slope.exp()[:, None, None] * apart, (0, 0, 1, 0))  # (heads, 1 + n, N), tokens last: quicker
-        weights = (query.shape[-1] ** -0.5 * key @ query.transpose(1, 2) - far).softmax(dim=1).transpose(1, 2)
+        bias = torch.cat([self.alone[:, None, None].expand(-1, 1, apart.shape[1]), -self.slope.exp()[:, None, None] * apart], 1)
+        scores = query.shape[-1] ** -0.5 * key @ query.transpose(1, 2) + bias  # (heads, 1 + n, N), tokens last: quicker
+        weights = scores.softmax(dim=1).transpose(1, 2)
         copied = weights[..., :1] * self.split(share @ own) + weights[..., 1:] @ value
         copied = self.out(copied.transpose(0, 1).flatten(1))
         tokens = tokens + torch.lerp(copied, share @ categories, self.balance.sigmoid())
@@ -87,8 +98,15 @@ class LabelAssignment(nn.Module):
 
 
 def feedforward(width: int) -> nn.Sequential:
-    """Two linear layers, twice as wide between them."""
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+    """Two linear layers, twice as wide between them; at first it adds nothing."""
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), silent(nn.Linear(2 * width, width)))
+
+
+def silent(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights that give 0, so that what it joins begins undisturbed."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Refinement(nn.Module):
@@ -110,11 +128,19 @@ class Refinement(nn.Module):
         self.encodings = nn.ModuleList(ClickEncoding(width, heads) for _ in range(layers if click_encoding else 0))
         self.assignments = nn.ModuleList(LabelAssignment(width, heads) for _ in range(layers))
         self.final = nn.LayerNorm(width)
-        self.token_head, self.voxel_head = nn.Linear(width, classes), nn.Linear(inputs, classes)
+        self.token_head, self.voxel_head = silent(nn.Linear(width, classes)), silent(nn.Linear(inputs, classes))
+        self.token_head.weight.data.copy_(COPIED / width * self.categories.data)
         self.trust = nn.Parameter(torch.tensor(TRUST))
-        for head in (self.token_head, self.voxel_head):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+
+    def begin_as(self, head: nn.Conv3d) -> None:
+        """Let the part of the head that reads the voxels' features begin as the encoder's own (ours)."""
+        with torch.no_grad():
+            self.voxel_head.weight.copy_(head.weight.flatten(1))
+            self.voxel_head.bias.copy_(head.bias)
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.voxel_head.weight.any())
 
     def forward(self, features: torch.Tensor, start: torch.Tensor, clicks: torch.Tensor, labels: torch.Tensor,
                 stride: Sequence[int] | None = None) -> torch.Tensor:

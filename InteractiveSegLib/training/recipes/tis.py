@@ -55,6 +55,7 @@ class TISRecipe:
     rounds: int = 2
     clicks: int = 5  # of a class in the first round at the most
     bad_share: float = 0.35
+    error_weight: float = 9.0  # of a voxel that is wrong at the start, beside one that is right
     coarse_share: float = 0.1  # of the samples with tokens of twice the size
     encoder_share: float = 0.45
     learning_rate: float = 1e-3
@@ -101,6 +102,8 @@ class TISRecipe:
         if self.stages and progress < self.encoder_share:
             yield self.encoder_loss(model, image, truth)
             return
+        if not model.refinement.begun:
+            model.refinement.begin_as(model.encoder.output_block.conv.conv)
         with torch.no_grad(), half(image):
             logits, features = model.encoder(image)
         automatic = logits.argmax(dim=1)
@@ -180,7 +183,9 @@ class Sample:
         found = logits.argmax(dim=1)
         self.before, self.after = (mean_dice(labels, truth, self.classes) for labels in (start, found[0]))
         self.labels = found[0].cpu().numpy()
-        return segmentation_loss(logits, truth[None])
+        wrong = 1 + self.recipe.error_weight * (start != truth)[None]
+        crossed = F.cross_entropy(logits, truth[None], reduction="none")
+        return segmentation_loss(logits, truth[None]) + (wrong * crossed).sum() / wrong.sum()
 
 
 def half(like: torch.Tensor) -> torch.autocast:
