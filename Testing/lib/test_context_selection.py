@@ -88,6 +88,16 @@ def test_agreeing_few_and_uniformly_hard_examples_raise_no_warning():
     assert find_outliers(a_context(12), lambda examples, image, spacing: noise.random(image.shape) > 0.5) == []
 
 
+def test_a_task_whose_images_differ_widely_has_no_outlier_for_that(monkeypatch):
+    from InteractiveSegLib.context import outliers
+
+    entries = a_context(12)
+    monkeypatch.setattr(outliers, "leave_one_out", lambda *asked: np.linspace(0.2, 0.95, 12))
+    assert find_outliers(entries, by_brightness) == []
+    monkeypatch.setattr(outliers, "leave_one_out", lambda *asked: np.array([0.2] + [0.93, 0.95] * 5 + [0.9]))
+    assert [outlier.id for outlier in find_outliers(entries, by_brightness)] == [entries[0].info.id]
+
+
 def test_the_one_left_out_is_never_among_its_examples_and_the_budget_holds():
     entries, seen = a_context(8), []
 
