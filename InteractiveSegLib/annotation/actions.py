@@ -5,6 +5,7 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
   {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}};
+  {"restore": {"mask": {...}, "prompts": [...]}} where a mask and the prompts behind it were put in the place of what was there;
   {"resume": true} where the case was opened again, past which nothing is undone.
 """
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..types import InteractiveSegError, bounding_box
 
 FORMAT = "interactive-seg prompts 1"
 PROMPTS = ("click", "click_ras", "box", "lasso", "scribble")
-OTHERS = ("predict", "propagate", "undo", "redo", "reset", "set_mask", "resume")
+OTHERS = ("predict", "propagate", "undo", "redo", "reset", "set_mask", "restore", "resume")
 Action = dict[str, Any]
 
 
@@ -132,6 +133,10 @@ def perform(session: InteractiveSession, action: Action) -> Any:
         return list(session.propagate())
     if "set_mask" in action:
         return session.set_mask(unpack_mask(action["set_mask"], session.shape))
+    if "restore" in action:
+        kept = action["restore"]
+        prompts = [(prompt_of(said), said.get("axis", session.axis)) for said in kept["prompts"]]
+        return session.restore(unpack_mask(kept["mask"], session.shape), prompts)
     return getattr(session, next(key for key in OTHERS if key in action))()
 
 
@@ -155,9 +160,15 @@ def standing(actions: Sequence[Action]) -> list[Action]:
 
 def effective(before: list[Action], done: list[Action]) -> list[Action]:
     """The prompts that count when `done` follows on the prompts `before`."""
-    resets = [n for n, action in enumerate(done) if "reset" in action]
-    counted = done[resets[-1]:] if resets else before + done
-    return [action for action in counted if any(key in action for key in PROMPTS)]
+    counted = list(before)
+    for action in done:
+        if "reset" in action:
+            counted = []
+        elif "restore" in action:
+            counted = list(action["restore"]["prompts"])
+        elif any(key in action for key in PROMPTS):
+            counted.append(action)
+    return counted
 
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:

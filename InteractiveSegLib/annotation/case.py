@@ -68,7 +68,7 @@ class OpenCase:
     def propagate(self) -> Iterator[Progress]:
         """Carry the masks of the slices that were prompted to the others. Nothing is changed before the last one is reached."""
         yield from self.session.propagate()
-        self._note({"propagate": True})
+        self.note({"propagate": True})
 
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt, to slices along the session's working axis."""
@@ -94,11 +94,11 @@ class OpenCase:
     def do(self, action: Action) -> LabelUpdate:
         """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
         update = perform(self.session, action)
-        self._note(action)
+        self.note(action)
         return update
 
-    def _note(self, action: Action) -> None:
-        """Count an action that was done and write it down."""
+    def note(self, action: Action) -> None:
+        """Count an action that was done to the session and write it down."""
         step = -1 if "undo" in action else 1
         self.undoable += step
         self.redoable = self.redoable - step if "undo" in action or "redo" in action else 0
@@ -123,7 +123,7 @@ class OpenCase:
         prompts = [(prompt_of(action), action.get("axis", self.axis)) for action in standing(self.actions)]
         self.session.restore(labels, prompts)
         self.last = time.monotonic()
-        self._note({"resume": True})
+        self.note({"resume": True})
         self.undoable = 0
 
     def examples(self) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from annotating import AFFINE, SHAPE, TASK, body, write_study, write_tiny_weight
 
 from InteractiveSegLib import Box, Click, InteractiveSegError, Lasso, Scribble
 from InteractiveSegLib.annotation import Study
-from InteractiveSegLib.annotation.actions import action_of, prompt_of, standing
+from InteractiveSegLib.annotation.actions import action_of, pack_mask, prompt_of, standing
 from InteractiveSegLib.demo_study import write_dicom_series
 from InteractiveSegLib.io import read_image
 
@@ -288,3 +288,15 @@ def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InteractiveSegError, match=words):
         Study(**{"folder": "scans", "task": TASK, **options})
+
+
+def test_a_mask_and_prompts_put_in_place_are_what_a_new_start_finds(a_study):
+    case = a_study().open("a")
+    for k in (1, 2):
+        case.add(Click((k, 20, 22)))
+    mask = case.mask.copy()
+    mask[1] = False
+    case.do({"restore": {"mask": pack_mask(mask), "prompts": [action_of(Click((2, 20, 22)))]}})
+    again = a_study().open("a")
+    assert again.session.prompts == (Click((2, 20, 22)),)
+    assert np.array_equal(again.mask, mask)
