@@ -10,16 +10,26 @@ EXAMPLES = """examples:
   interactive-seg data pack ../shared/data/train -o train.bundle
   interactive-seg train scribbleprompt --bundle train.bundle --minutes 60
   interactive-seg train all --bundle train.bundle --minutes 25 --device cuda --workers 12 --simulators 4
+  interactive-seg train tis --data our_livers --minutes 120 --device cuda
+  interactive-seg train tis --data our_livers --encoder fold_0/checkpoint_final.pth --minutes 60
 
 A run lives in RUNS/FAMILY: checkpoint.pt, log.csv, curve.png. The same command again goes on where it stopped; when a
-cycle was finished, it starts another one from the weights reached. `interactive-seg models export` ships the result."""
+cycle was finished, it starts another one from the weights reached. `interactive-seg models export` ships the result.
+
+--data: your own labelled volumes, for tis: folders imagesTr and labelsTr (or images and labels) with files of one name, and
+dataset.json with the labels' names if there is one, as nnU-Net and the Decathlon lay them out. The run, in RUNS/tis-FOLDER, ends
+with weights.safetensors, for `InteractiveSession(..., model="tis", weights=..., targets=...)`."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = commands.add_parser("train", help="train a family, resumable", description=__doc__, epilog=EXAMPLES,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", help="a family's name, or `all`")
-    parser.add_argument("--bundle", type=Path, required=True, help="training data made by `interactive-seg data pack`")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", type=Path, help="training data made by `interactive-seg data pack`")
+    source.add_argument("--data", type=Path, help="a folder of your own labelled volumes (family tis)")
+    parser.add_argument("--encoder", type=Path, help="with --data: a checkpoint of your own nnU-Net (3d_fullres, version 1 or 2) "
+                                                     "that gives the automatic result; only the correction is trained")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time for this call, shared by the families with `all`")
     length.add_argument("--steps", type=int, help="optimiser steps for this call, per family")
@@ -41,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.start and args.family == "all":
         raise InteractiveSegError("--start holds one family's weights: name that family instead of all.")
+    if (args.family == "tis") != (args.data is not None) or (args.encoder and args.data is None):
+        raise InteractiveSegError("A folder of your own trains tis: give `tis --data FOLDER`, and --encoder for your nnU-Net.")
     set_threads(args.threads)
+    if args.data is not None:
+        return train_own(args)
     families = list(RECIPES) if args.family == "all" else [args.family]
     recipes = {family: find_recipe(family) for family in families}
     with ProcessPoolExecutor(args.simulators) if args.simulators else nullcontext() as pool:
@@ -50,4 +64,24 @@ def run(args: argparse.Namespace) -> int:
             trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed, args.start)
             trainer.train(args.minutes and args.minutes / len(families), args.steps, args.workers)
             print(f"{args.runs / family}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
+    return 0
+
+
+def train_own(args: argparse.Namespace) -> int:
+    """TIS on a user's folder: the plan, the training, the weights."""
+    from ..device import choose_device
+    from ..training.export import save_average
+    from ..training.loop import Trainer
+    from ..training.recipes.tis import TISRecipe
+
+    folder = args.runs / f"tis-{args.data.resolve().name}"
+    recipe = TISRecipe(args.data, encoder=args.encoder)
+    plan = recipe.config()
+    print(f"{len(recipe.data().cases)} volumes, labels {', '.join(plan.targets)}; {'x'.join(f'{s:g}' for s in plan.spacing)} mm, "
+          f"patches of {'x'.join(map(str, plan.patch))} voxels, stages of {', '.join(map(str, plan.features))} features, "
+          f"intensities {'clipped as in CT' if plan.clip else 'of each volume by itself'}", flush=True)
+    trainer = Trainer(recipe, folder, choose_device(args.device), args.seed, args.start)
+    trainer.train(args.minutes, args.steps, args.workers)
+    save_average(folder, folder / "weights.safetensors")
+    print(f"{folder / 'weights.safetensors'}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
     return 0

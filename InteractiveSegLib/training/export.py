@@ -25,20 +25,26 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None,
 
     report: a folder that `interactive-seg evaluate` wrote; its table goes into the card. notes: what the settings do not say.
     """
+    path = weights_folder() / f"{identifier}.safetensors"
+    about, tensors = save_average(run, path)
+    entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
+             "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
+    add_to_manifest(entry)
+    path.with_suffix(".md").write_text(card(entry, about, bundle, report, notes), encoding="utf8")
+    return path
+
+
+def save_average(run: Path, path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Write a run's averaged weights in half precision; what run.json says of it, and the tensors."""
     try:
         about = json.loads((run / "run.json").read_text(encoding="utf8"))
         state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["ema"]
     except (OSError, KeyError, RuntimeError) as error:
         raise InteractiveSegError(f"{run} is no training run ({error}): give a folder that `train` made.") from error
     tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items() if k.startswith(AVERAGED)}
-    path = weights_folder() / f"{identifier}.safetensors"
     save_file(tensors, path, {"family": about["family"]})
     path.chmod(0o644)
-    entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
-             "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
-    add_to_manifest(entry)
-    path.with_suffix(".md").write_text(card(entry, about, bundle, report, notes), encoding="utf8")
-    return path
+    return about, tensors
 
 
 def add_to_manifest(entry: dict) -> None:
@@ -81,16 +87,16 @@ def card(entry: dict, about: dict, bundle: Path, report: Path | None, notes: str
         "",
         "## Training data",
         "",
-        *data_table(bundle),
+        *data_table(bundle, getattr(recipe, "pack", "")),
         "",
     ]
     return "\n".join(lines)
 
 
-def data_table(bundle: Path) -> Sequence[str]:
-    """One row per data set: name, modality, cases, subjects, licence."""
+def data_table(bundle: Path, only: str = "") -> Sequence[str]:
+    """One row per data set: name, modality, cases, subjects, licence. only: the one that was used."""
     rows = ["| data set | modality | cases | subjects | licence as its source states it |", "| --- | --- | ---: | ---: | --- |"]
-    for d in read_bundle(bundle):
+    for d in (d for d in read_bundle(bundle) if not only or d.name == only):
         licence = d.licence.replace("|", "/")
         rows.append(f"| {d.name} | {d.modality} | {len(d.cases)} | {len({c.subject for c in d.cases})} | {licence} |")
     return rows
