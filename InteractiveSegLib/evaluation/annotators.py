@@ -149,7 +149,7 @@ class Uncut:
         from ..models.multiverseg import EncodedContext
 
         self.size, self._network = network.size, network
-        with torch.inference_mode():
+        with torch.inference_mode(), network.arithmetic():
             support = torch.from_numpy(np.stack(pairs).astype(np.float32))[None].to(network.device)
             self._encoded = EncodedContext(support, network.network.first_term(support))
 
@@ -199,7 +199,7 @@ class UniverSeg:
             canvas = Canvas(entry.info.shape, entry.info.spacing, size)
             pairs.append(np.stack([canvas.shrink(normalise(entry.image)), canvas.shrink(entry.mask) > 0.5]))
         canvas = Canvas(image.shape, spacing or (1.0, 1.0), size)
-        with torch.inference_mode():
+        with torch.inference_mode(), network.arithmetic():
             support = torch.from_numpy(np.stack(pairs).astype(np.float32))[None].to(self._device)
             target = torch.from_numpy(canvas.shrink(normalise(image)))[None, None].to(self._device)
             logits = self._network(target, support)[0, 0].float().cpu().numpy()

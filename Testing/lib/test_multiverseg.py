@@ -110,6 +110,18 @@ def test_masks_enter_the_context_thresholded(network, question, examples):
                                   network.predict(*question, network.encode(images, masks)))
 
 
+def test_rounded_arithmetic_changes_little_and_never_the_published_networks(network, question, examples, tmp_path, monkeypatch):
+    exact = network.predict(*question, network.encode(*examples))
+    rounded = ContextNetwork(network.network, "cpu", rounded=True)
+    found = rounded.predict(*question, rounded.encode(*examples))
+    assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+    monkeypatch.setattr(multiverseg, "multiplies_bfloat16", lambda: True)
+    for features, expected in (((4, 6, 8), True), ((4, 256), False)):
+        path = tmp_path / f"{features[-1]}.pt"
+        torch.save(MultiverSegNet(MultiverSegConfig(features)).state_dict(), path)
+        assert multiverseg.load(path, "cpu").rounded is expected
+
+
 def test_an_empty_context_has_an_answer(network, question):
     empty = network.encode(np.zeros((0, SIZE, SIZE)), np.zeros((0, SIZE, SIZE), bool))
     assert np.isfinite(network.predict(*question, empty)).all()
