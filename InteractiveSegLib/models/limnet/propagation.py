@@ -141,12 +141,14 @@ class Tracker:
         return logits[0]
 
     def accept(self, features: Features, masks: torch.Tensor) -> torch.Tensor:
-        """Logits of background and objects as the caller gave them."""
-        if self.hidden is None:
-            shape = (1, len(masks), self.network.config.hidden, *features.key.shape[2:])
-            self.hidden = features.key.new_zeros(shape)
-        elif len(masks) != self.hidden.shape[1]:
+        """Logits of background and objects as the caller gave them.
+
+        The hidden state begins anew, as on a run's first slice: refreshing what it was again and again, as the published
+        code does where masks follow each other, made the slices after it worse the more masks were given.
+        """
+        if self.hidden is not None and len(masks) != self.hidden.shape[1]:
             raise InteractiveSegError(f"A slice shows {len(masks)} objects, those before {self.hidden.shape[1]}: give them all.")
+        self.hidden = features.key.new_zeros(1, len(masks), self.network.config.hidden, *features.key.shape[2:])
         return aggregate(F.pad(masks.to(features.key), padding(*self.size)))
 
     def remember(self, features: Features, objects: torch.Tensor, prompted: bool) -> None:
