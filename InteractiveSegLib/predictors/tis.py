@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..device import half_precision
 from ..inference.sliding import predict_volume
 from ..models.tis import TARGETS
 from ..models.tis.network import TIS
@@ -105,7 +106,10 @@ class TISPredictor:
         grid = [max(1, round(n * s / w)) for n, s, w in zip(image.shape, self.spacing, config.spacing)]
         if tuple(grid) != image.shape:
             volume = F.interpolate(volume, size=grid, mode="trilinear")
-        logits, features = predict_volume(self.network.encoder, volume[0].to(self.device), config.patch, self.mirror)
+        fast = half_precision(self.device.type)
+        with torch.autocast(self.device.type, fast or torch.bfloat16, enabled=fast is not None):
+            logits, features = predict_volume(self.network.encoder, volume[0].to(self.device), config.patch, self.mirror)
+        logits = logits.float()
         self._automatic = labels_at(logits, (slice(0, n) for n in grid), grid, image.shape)[1]
         self._features = features.half()
         self._image = image
