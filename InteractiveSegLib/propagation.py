@@ -14,6 +14,7 @@ import torch
 from . import models
 from .device import half_precision
 from .geometry import Canvas, Window, normalise
+from .interpolation import Between
 from .models.limnet.memory import PUBLISHED, MemoryConfig
 from .models.limnet.propagation import EncodedSlices, propagate
 from .types import bounding_box
@@ -25,6 +26,8 @@ FINEST = 0.5  # slice pixels per canvas pixel, at least: finer shows nothing new
 WIDER = 1.6  # how much more a canvas shows after an object reached its edge
 BATCH = 16  # slices per call of the quality network
 AHEAD = 8  # slices that a graphics card encodes together
+TRUST = 0.5  # weight of the network's logits beside what the shape of known masks says of a slice between them
+EDGE = 1.0  # pixels within which that shape is unsure of its edge
 SAMPLES = 2_000_000  # voxels that the volume's window is estimated from
 
 Found = dict[int, np.ndarray]  # slice -> probabilities (objects, rows, columns) as uint8, 255 is certain
@@ -50,6 +53,17 @@ def framed(area: np.ndarray, canvas: Canvas, fill: float) -> Canvas:
     low, high = (np.array(corner) for corner in bounding_box(area))
     side = max(((high - low) * canvas.spacing).max() / fill, canvas.size * FINEST * min(canvas.spacing))
     return replace(canvas, region=region_around((low + high) / 2, side, canvas))
+
+
+def blended(shares: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """The network's probabilities and the interpolated shape's as one, uint8; where the distances are 0 the network's own.
+
+    shares: (objects, rows, columns) in [0, 1]; distances: see interpolation.Between.
+    """
+    known = distances.any(axis=(1, 2), keepdims=True)
+    safe = np.clip(shares, 0.002, 0.998)
+    both = 1 / (1 + np.exp(-np.clip(TRUST * np.log(safe / (1 - safe)) + distances / EDGE, -20, 20)))
+    return np.rint(255 * np.where(known, both, shares)).astype(np.uint8)
 
 
 class Propagator:
@@ -141,7 +155,7 @@ class Propagator:
         last = min((i - 1 for i in known if i > shown[-1]), default=extent.stop - 1)
         inner = {index: masks for index, masks in known.items() if first <= index <= last}
         self.look_at(np.any([masks.any(axis=0) for masks in inner.values()], axis=0))
-        whole = False
+        between, whole = Between(inner), False
         while not whole:
             found.clear()
             whole = True
@@ -156,12 +170,12 @@ class Propagator:
                     whole = False
                     break
                 else:
-                    found[index] = self.expanded(seen)
+                    found[index] = blended(self.expanded(seen), between.distances(index))
                 yield index
 
     def expanded(self, seen: np.ndarray) -> np.ndarray:
-        """Probabilities on the canvas -> on the slice, uint8."""
-        return np.rint(255 * np.clip([self.canvas.expand(one) for one in seen], 0, 1)).astype(np.uint8)
+        """Probabilities on the canvas -> on the slice, float32."""
+        return np.clip([self.canvas.expand(one) for one in seen], 0, 1)
 
     def previous_better(self, indices: list[int], previous: np.ndarray, current: np.ndarray) -> np.ndarray:
         """For each of these slices the probability that its previous mask is the better one (paper, eq. 3), (slices,).

