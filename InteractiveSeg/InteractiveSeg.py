@@ -12,20 +12,29 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 HERE = Path(__file__).resolve().parent
 # The library lies beside this file in an installed package and beside this folder in a checkout.
 sys.path[:0] = [str(HERE), str(HERE if (HERE / "InteractiveSegLib").is_dir() else HERE.parent)]
 
+EDITOR_TAG = "InteractiveSeg"  # of this page's own editor node: two editors on one node would both activate an effect
+UNDO_STATES = 10
+AUTOSAVE_MS = 2000  # edits by hand are in the study's journal after this long
+
 HELP = """
-<p>Segment with a few clicks: choose a volume and a segment in the <b>Segment Editor</b>, then one of these effects.</p>
+<p>Segment with a few clicks: choose a volume and a segment above or in the <b>Segment Editor</b>, then one of these
+effects.</p>
 <ul>
-<li><b>Interactive click</b>: left click adds what you point at, Ctrl + left click (Cmd on macOS) removes it.</li>
-<li><b>Interactive box</b>: drag a box around the object.</li>
+<li><b>Interactive click</b> (p): left click adds what you point at, Ctrl + left click (Cmd on macOS) removes it.</li>
+<li><b>Interactive scribble</b> (s): paint through the object, with Ctrl through what is not the object.</li>
+<li><b>Interactive box</b> (d) and <b>lasso</b> (l): draw around the object.</li>
 </ul>
-<p>The key <b>x</b> swaps add and remove. Undo, masking and the overwrite mode work as for every other effect.
-Each prompt works in the slice you look at.</p>
-<p>Not for clinical decisions.</p>
+<p>All four add to the same prompts. The key <b>x</b> swaps add and remove. Undo, masking and the overwrite mode work as for
+every other effect. Each prompt works in the slice you look at.</p>
+<p>For many cases: open a folder as a <b>study</b>, accept case by case, and a model that learns from examples needs fewer
+prompts from case to case.</p>
+<p>For research only, not for clinical decisions.</p>
 """
 
 
@@ -53,41 +62,111 @@ def register_effects() -> None:
     InteractiveSegEffects.register_effects()
 
 
-class InteractiveSegWidget(ScriptedLoadableModuleWidget):
-    """A page of help with three buttons; the work itself happens in the Segment Editor."""
+class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """A page with a Segment Editor of its own, the study, the lesions, and three buttons for installation."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
 
     def setup(self) -> None:
+        from InteractiveSegBridge.workbench import workbench
+        from InteractiveSegPanels.lesion_panel import LesionPanel
+        from InteractiveSegPanels.study_panel import StudyPanel
+
         super().setup()
         self.logic = InteractiveSegLogic()
-        label = qt.QLabel(HELP)
-        label.wordWrap = True
-        self.layout.addWidget(label)
-        self.openButton = self._button("Open the Segment Editor", self.onOpen)
-        self.installButton = self._button("Install what prediction needs", self.onInstall)
-        self.diagnoseButton = self._button("Diagnosis", self.onDiagnose)
-        self.diagnoseButton.toolTip = "Versions, graphics card and weights, to paste into a forum thread"
-        self.report = qt.QPlainTextEdit()
-        self.report.readOnly = True
-        self.layout.addWidget(self.report)
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.setMaximumNumberOfUndoStates(UNDO_STATES)
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
+        self.studyPanel = StudyPanel(self.editor, self.logic.editorNode)
+        self.lesionPanel = LesionPanel(self.logic.editorNode)
+        self._autosave = qt.QTimer()
+        self._autosave.setInterval(AUTOSAVE_MS)
+        self._autosave.connect("timeout()", self.studyPanel.keep)
+        workbench().listeners.append(self.onWork)
+        for widget in (self.studyPanel.widget, self.editor, self.lesionPanel.widget, self._installation()):
+            self.layout.addWidget(widget)
         self.layout.addStretch(1)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
 
-    def onOpen(self) -> None:
-        slicer.util.selectModule("SegmentEditor")
+    def enter(self) -> None:
+        self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
+        self.editor.updateWidgetFromMRML()
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+        self._autosave.start()
+
+    def exit(self) -> None:
+        self._autosave.stop()
+        self.studyPanel.keep()
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+
+    def cleanup(self) -> None:
+        from InteractiveSegBridge.workbench import workbench
+
+        self.removeObservers()
+        self._autosave.stop()
+        if self.onWork in workbench().listeners:
+            workbench().listeners.remove(self.onWork)
+        self.editor.setMRMLSegmentEditorNode(None)
+
+    def onSceneStartClose(self, *_) -> None:
+        self.editor.setActiveEffect(None)
+        self.editor.setSegmentationNode(None)
+        self.editor.removeViewObservations()
+
+    def onSceneEndClose(self, *_) -> None:
+        self.studyPanel.sceneClosed()
+        self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
+        self.editor.setupViewObservations()
+
+    def onWork(self) -> None:
+        self.studyPanel.showProgress()
 
     def onInstall(self) -> None:
-        reason = self.logic.install()
-        if reason:
-            slicer.util.errorDisplay(reason)
-        self.onDiagnose()
+        self._tell(self.logic.install())
+
+    def onInstallOffline(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(self.parent, "Folder with wheels and weights", "")
+        if folder:
+            self._tell(self.logic.installFrom(folder))
 
     def onDiagnose(self) -> None:
         self.report.setPlainText(self.logic.diagnosis())
 
-    def _button(self, text, slot):
-        button = qt.QPushButton(text)
-        button.connect("clicked()", slot)
-        self.layout.addWidget(button)
-        return button
+    def _tell(self, reason: str) -> None:
+        if reason:
+            slicer.util.errorDisplay(reason)
+        self.onDiagnose()
+
+    def _installation(self):
+        box = qt.QGroupBox("Help and installation")
+        layout = qt.QVBoxLayout(box)
+        label = qt.QLabel(HELP)
+        label.wordWrap = True
+        layout.addWidget(label)
+        offline = "For computers without internet: a folder with wheels and weights that another computer made"
+        self.installButton = _button("Install what prediction needs", "Asks before it installs", self.onInstall)
+        self.offlineButton = _button("Install from a folder...", offline, self.onInstallOffline)
+        self.diagnoseButton = _button("Diagnosis", "Versions, memory, weights, to paste into a forum thread", self.onDiagnose)
+        for button in (self.installButton, self.offlineButton, self.diagnoseButton):
+            layout.addWidget(button)
+        self.report = qt.QPlainTextEdit()
+        self.report.readOnly = True
+        layout.addWidget(self.report)
+        return box
+
+
+def _button(text, tip, slot):
+    button = qt.QPushButton(text)
+    button.toolTip = tip
+    button.connect("clicked()", slot)
+    return button
 
 
 class InteractiveSegLogic(ScriptedLoadableModuleLogic):
@@ -98,6 +177,22 @@ class InteractiveSegLogic(ScriptedLoadableModuleLogic):
         from InteractiveSegBridge.install import install_missing
 
         return install_missing()
+
+    def installFrom(self, folder: str) -> str:
+        """The same from a folder with wheels and weights."""
+        from InteractiveSegBridge.install import install_from
+
+        return install_from(folder)
+
+    def editorNode(self):
+        """What this page's Segment Editor shows; made again after the scene was closed."""
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(EDITOR_TAG)
+            node = slicer.mrmlScene.AddNode(node)
+        return node
 
     def diagnosis(self) -> str:
         """See InteractiveSegBridge.install.diagnosis."""

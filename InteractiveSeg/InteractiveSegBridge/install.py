@@ -4,19 +4,25 @@ torch comes from the PyTorch extension, which finds the build for this computer'
 """
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import urllib.request
+from pathlib import Path
 
 import slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib import weights as weight_files
 
+from .advice import free_gib
 from .resources import resource_path
 
-TORCH_REQUIREMENT = ">=2.2"
+TORCH_REQUIREMENT = ">=2.6"  # before it a weight file could run code
 IMPORT_NAMES = {"scikit-image": "skimage"}  # where the package's name is not the module's
 REQUESTER = "InteractiveSeg"
 
@@ -35,25 +41,82 @@ def install_missing() -> str:
     return _install_requirements()
 
 
+def install_from(folder: str) -> str:
+    """Install from a folder with wheels and weights, without the internet. Returns the reason why it did not work, or ''.
+
+    The folder is what `pip download -d FOLDER torch safetensors scikit-image` and a copy of the folder models/ make on another
+    computer of the same kind, with weights.
+    """
+    path, missing = Path(folder), missing_packages()
+    wheels, weights = any(path.glob("*.whl")), _offered_weights(path)
+    if not wheels and not weights:
+        return f"{path} holds neither wheels (*.whl) nor weights that this version knows: choose the offline folder."
+    try:
+        for source, target in weights:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        folder = weight_files.weights_folder()
+        return f"The weights could not be copied to {folder} ({error.strerror}): run Slicer as its owner once."
+    if not missing or not wheels:
+        return f"Still missing: {', '.join(missing)}; the folder has no wheels." if missing else ""
+    wanted = [requirement for requirement in [f"torch{TORCH_REQUIREMENT}", *_requirements()] if _name(requirement) in missing]
+    if not slicer.util.confirmOkCancelDisplay(f"Install {', '.join(wanted)} from {path} into Slicer's Python?"):
+        return "Nothing was installed: the installation was declined."
+    try:
+        slicer.util.pip_install(["--no-index", "--find-links", str(path), *wanted])
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        return f"The wheels in {path} could not be installed ({error}): they must be for this Python, see Diagnosis."
+    return _still_missing()
+
+
+def _offered_weights(folder: Path) -> list[tuple[Path, Path]]:
+    """(file in the folder, its place here) of the weights that are listed here, are not whole here, and are whole there."""
+    offered = []
+    for entry in weight_files.read_manifest():
+        target = weight_files.weights_folder() / entry["file"]
+        source = next(iter(sorted(folder.rglob(entry["file"]))), None)
+        whole = target.exists() and weight_files.sha256(target) == entry["sha256"]
+        if source is not None and not whole and weight_files.sha256(source) == entry["sha256"]:
+            offered.append((source, target))
+    return offered
+
+
 def diagnosis() -> str:
-    """Python, torch, graphics card and weights, one per line."""
+    """Slicer, Python, packages, graphics card, memory, weights, network settings, one per line; nothing about the data."""
     lines = [
         f"Slicer {slicer.app.applicationVersion}, Python {platform.python_version()}, {platform.platform()}",
-        *(f"{name}: {'installed' if _installed(name) else 'MISSING'}" for name in ("torch", *_requirement_names())),
+        *map(_package_line, ("torch", "numpy", *_requirement_names())),
     ]
     if _installed("torch"):
         import torch  # only at the button: it takes seconds
 
         cards = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        lines.append(f"torch {torch.__version__}, graphics cards: {', '.join(cards) or 'none that torch can use'}")
+        cuda = torch.version.cuda or "not in this build"
+        lines.append(f"torch {torch.__version__}, CUDA {cuda}, {torch.get_num_threads()} threads")
+        lines.append(f"Graphics cards: {', '.join(cards) or 'none that torch can use'}")
+    free = free_gib("cpu")
+    lines.append(f"Memory: {f'{free:.1f} GiB free' if free else 'unknown'}, {os.cpu_count()} processor cores")
+    proxies = sorted(urllib.request.getproxies())  # only which kinds: their addresses may hold secrets
+    lines.append(f"Proxy: {', '.join(proxies) or 'none set'}")
     lines.append(f"Weights in {weight_files.weights_folder()}:")
     try:
         for entry in weight_files.read_manifest():
-            present = (weight_files.weights_folder() / entry["file"]).exists()
-            lines.append(f"  {entry['id']} ({entry['family']}): {'present' if present else 'MISSING'}; {entry['licence']}")
+            path = weight_files.weights_folder() / entry["file"]
+            whole = path.exists() and weight_files.sha256(path) == entry["sha256"]
+            state = "whole" if whole else "DAMAGED" if path.exists() else "MISSING"
+            lines.append(f"  {entry['id']} ({entry['family']}): {state}; {entry['licence']}")
     except InteractiveSegError as error:
         lines.append(f"  {error}")
     return "\n".join(lines)
+
+
+def _package_line(name: str) -> str:
+    if not _installed(name):
+        return f"{name}: MISSING"
+    try:
+        return f"{name}: installed, {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{name}: installed"
 
 
 def _requirements() -> list[str]:
@@ -62,7 +125,11 @@ def _requirements() -> list[str]:
 
 
 def _requirement_names() -> list[str]:
-    return [requirement.split(">=")[0] for requirement in _requirements()]
+    return [_name(requirement) for requirement in _requirements()]
+
+
+def _name(requirement: str) -> str:
+    return requirement.split(">=")[0]
 
 
 def _installed(name: str) -> bool:
@@ -97,6 +164,10 @@ def _install_requirements() -> str:
             slicer.util.pip_install(_requirements())
     except (RuntimeError, subprocess.CalledProcessError) as error:
         return f"{', '.join(_requirement_names())} could not be installed ({error}): see the Python console of {sys.executable}."
+    return _still_missing()
+
+
+def _still_missing() -> str:
     importlib.invalidate_caches()
     missing = missing_packages()
     return f"Still missing: {', '.join(missing)}; the installation was declined or needs a restart." if missing else ""

@@ -48,6 +48,7 @@ class SegmentSession:
 
     def __init__(self, segmentation, segment_id: str, volume) -> None:
         self.segmentation, self.segment_id, self.volume = segmentation, segment_id, volume
+        self.choice = None  # what answers, where that is not the user's to choose
         self._image, self._affine = volume_array(volume), ijk_to_ras(volume)
         self._voxels_stamp = volume.GetImageData().GetMTime()
         self._engine, self._depth, self._choice = None, 0, None
@@ -248,14 +249,15 @@ class SegmentSession:
     def _asked_again(self, choice, old: np.ndarray, given, axis: int, slices: list[int]) -> tuple[InteractiveSession, int]:
         """A new session that has these prompts, with slices along `axis` emptied and asked again; the number of its steps."""
         engine = self._new_engine(choice)
+        depth = self._depth if engine is self._engine else 0
         if engine.family.volumetric:
             heard = [prompt for prompt, _ in given if type(prompt).__name__ in engine.family.prompts]
             for step in (engine.predict, *(partial(engine.add, prompt) for prompt in heard)):
                 step()
-            return engine, 1 + len(heard)
+            return engine, depth + 1 + len(heard)
         labels = old.astype(np.uint8)
         np.moveaxis(labels, axis, 0)[slices] = 0
-        depth = self._restore(engine, labels, given)
+        depth += self._restore(engine, labels, given)
         touched = {index for prompt, along in given if along == axis for index in in_slices(prompt, old.shape, axis)}
         prompted = [index for index in slices if index in touched]
         if prompted:

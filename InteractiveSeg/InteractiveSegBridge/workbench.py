@@ -25,6 +25,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         self.worker = Worker(self._notify)
         self.listeners = []
         self._segments = []
+        self.new_segment_per_click = False  # a list of lesions is being made
         self._contexts = {}  # structure -> ContextSet
         self._editor_node, self._notice_due = None, False
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
@@ -43,6 +44,12 @@ class Workbench(slicer.util.VTKObservationMixin):
             if id(segment) not in busy:
                 segment.rest()
         return self._segments[-1]
+
+    def put(self, segment: SegmentSession) -> None:
+        """Use this session for its segment, instead of one that would be made."""
+        same = (segment.segmentation, segment.segment_id, segment.volume)
+        self._segments = [other for other in self._segments if not other.is_for(*same)] + [segment]
+        self._notify()
 
     def prompts(self, editor_node) -> tuple:
         """Prompts on what the Segment Editor has selected, those still waiting included."""
@@ -77,6 +84,12 @@ class Workbench(slicer.util.VTKObservationMixin):
         if ids:
             chosen = editor_node.GetSelectedSegmentID()
             editor_node.SetSelectedSegmentID(ids[(ids.index(chosen) + 1) % len(ids) if chosen in ids else 0])
+
+    def add_segment(self, editor_node) -> None:
+        """Another segment, chosen, with the next number."""
+        segmentation = editor_node.GetSegmentationNode()
+        segment_id = segmentation.GetSegmentation().AddEmptySegment()
+        editor_node.SetSelectedSegmentID(segment_id)
 
     def toggle_visibility(self, editor_node) -> None:
         """Show or hide the chosen segment."""

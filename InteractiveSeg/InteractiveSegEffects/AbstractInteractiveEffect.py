@@ -218,6 +218,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def segmentAndChoice(self) -> tuple:
         """What is segmented and what answers; InteractiveSegError when something is not chosen."""
         segment = workbench().segment(self.scriptedEffect.parameterSetNode())
+        if segment.choice is not None:
+            return segment, segment.choice
         context = workbench().context(segment.name) if self.panel.learns else None
         return segment, Choice(self.panel.family, self.panel.device, self.panel.target, context)
 

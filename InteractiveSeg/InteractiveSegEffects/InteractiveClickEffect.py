@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import vtk
 from InteractiveSegBridge import mrml
+from InteractiveSegBridge.workbench import workbench
 
 from InteractiveSegLib import Click
 
@@ -35,5 +36,7 @@ class InteractiveClickEffect(AbstractInteractiveEffect):
             return True
         axis, _ = mrml.working_axis(slice_node, self.volume)
         click = Click(position=voxel_kji, positive=not self.removes(interactor))
+        if click.positive and workbench().new_segment_per_click:
+            workbench().add_segment(self.scriptedEffect.parameterSetNode())
         self.submit(click, axis, voxel_kji[axis], viewWidget)
         return True

@@ -50,6 +50,7 @@ def application(qt_application, monkeypatch):
     import flood
     import headless
     import qSlicerSegmentationsEditorEffectsPythonQt as effects
+    import segment_editor
     import slicer
     from InteractiveSegBridge import workbench as bench
 
@@ -65,6 +66,7 @@ def application(qt_application, monkeypatch):
     monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
     monkeypatch.setattr(models, "load", lambda name, *rest: flood.FloodNetwork() if name == "flood" else shipped(name, *rest))
     monkeypatch.setattr(effects.qSlicerSegmentEditorEffectFactory, "_instance", None)
+    monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", segment_editor.SegmentEditorWidgetDouble, raising=False)
     yield application
     if bench._shared:
         bench._shared.pop().close()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from InteractiveSegBridge import install
 from InteractiveSegBridge.resources import resource_path
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib import weights as weight_files
 
 
 @pytest.fixture()
@@ -89,11 +91,11 @@ def test_the_diagnosis_names_versions_and_weights(a_page):
         assert word in text
 
 
-def test_the_page_opens_the_segment_editor(a_page, monkeypatch):
-    opened = []
-    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
-    a_page.openButton.click()
-    assert opened == ["SegmentEditor"]
+def test_the_diagnosis_tells_nothing_of_proxy_addresses(a_page, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://name:secret@proxy.example:3128")
+    a_page.diagnoseButton.click()
+    assert "Proxy: https" in a_page.report.plainText
+    assert "secret" not in a_page.report.plainText
 
 
 def test_without_the_pytorch_extension_the_button_says_how_to_get_it(a_page, application, monkeypatch):
@@ -118,6 +120,40 @@ def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, appli
     a_page.installButton.click()
     assert [name.split(">=")[0] for name in installed] == ["safetensors", "scikit-image"]
     assert len(application.dialogs) == 1
+
+
+@pytest.fixture()
+def an_offline_folder(tmp_path, monkeypatch):
+    """A folder with wheels and the shipped weights, for an installation whose own weights are gone."""
+    own, offline = tmp_path / "own", tmp_path / "offline"
+    offline.mkdir()
+    shutil.copytree(weight_files.weights_folder(), own)
+    shutil.copytree(own, offline / "models")
+    for entry in weight_files.read_manifest():
+        (own / entry["file"]).unlink(missing_ok=True)
+    (offline / "safetensors-1.whl").write_bytes(b"wheel")
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(own))
+    return offline
+
+
+def test_an_offline_folder_brings_wheels_and_weights(a_page, application, monkeypatch, an_offline_folder):
+    have, given = {"torch", "skimage", "scikit-image"}, []
+    monkeypatch.setattr(install, "_installed", lambda name: name in have)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda arguments: given.extend(arguments) or have.add("safetensors"))
+    assert a_page.logic.installFrom(str(an_offline_folder)) == ""
+    assert given[:3] == ["--no-index", "--find-links", str(an_offline_folder)]
+    assert [name.split(">=")[0] for name in given[3:]] == ["safetensors"], "only what is missing"
+    for entry in weight_files.read_manifest():
+        assert weight_files.sha256(weight_files.weights_folder() / entry["file"]) == entry["sha256"]
+
+
+def test_a_weight_file_that_is_not_the_listed_one_is_not_taken(a_page, monkeypatch, an_offline_folder):
+    monkeypatch.setattr(install, "missing_packages", list)
+    (an_offline_folder / "safetensors-1.whl").unlink()
+    for path in (an_offline_folder / "models").glob("*.safetensors"):
+        path.write_bytes(b"something else")
+    assert "neither wheels (*.whl) nor weights that this version knows" in a_page.logic.installFrom(str(an_offline_folder))
 
 
 def test_a_missing_icon_is_an_error_and_not_an_empty_button():

@@ -13,6 +13,8 @@ LOGICS = {
     "volumes": "vtkSlicerVolumesLogic",
     "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "plots": "vtkSlicerPlotsLogic",
+    "markups": "vtkSlicerMarkupsLogic",
 }
 
 

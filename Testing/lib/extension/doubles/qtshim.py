@@ -17,6 +17,7 @@ from strict import refuse_keywords
 ABSENT = {"QThread", "QTest"}  # what PythonQt in Slicer does not wrap
 HIDDEN_PROPERTIES = {"singleShot"}  # hidden by a slot of the same name: only the setter works
 TEXT_SETTERS = {"setText", "setTitle", "setToolTip", "setWindowTitle", "addItem"}
+NOT_TEXT = (str, QtCore.QObject, QtGui.QIcon, QtWidgets.QListWidgetItem)
 NUMBER_SETTERS = {"setValue", "setMinimum", "setMaximum", "setInterval", "setCurrentIndex"}
 _property_tables = {}
 
@@ -149,7 +150,7 @@ class _Method:
 
     def __call__(self, *args, **keywords):
         refuse_keywords(self._name, keywords)
-        if self._name in TEXT_SETTERS and args and not isinstance(args[0], (str, QtCore.QObject, QtGui.QIcon)):
+        if self._name in TEXT_SETTERS and args and not isinstance(args[0], NOT_TEXT):
             args = (str(args[0]), *args[1:])
         if self._name in NUMBER_SETTERS and len(args) == 1 and isinstance(args[0], float):
             args = (int(args[0]),)

@@ -1,0 +1,202 @@
+"""A study in Slicer: its open case is a volume and a segment, and what is said to the segment is in the study's journal.
+
+Knows no Qt. What reads and writes files is a Task of the shared worker.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import slicer
+
+from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.annotation import OpenCase, Study
+from InteractiveSegLib.annotation.actions import action_of, pack_mask, standing
+
+from .mrml import ijk_to_ras
+from .records import Given
+from .segment import EMPTY, read_segment, segment_digest
+from .sessions import Choice, SegmentSession, State
+from .tasks import Cancelled
+from .worker import Task
+
+READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up"}
+
+
+class CaseEngine:
+    """A study's open case where a SegmentSession expects an InteractiveSession: each step is in the journal when it returns."""
+
+    def __init__(self, case: OpenCase) -> None:
+        self.case = case
+
+    def __getattr__(self, name: str):
+        """Everything that only reads, and the choice of the slice, is the session's own."""
+        if name not in READ:
+            raise AttributeError(f"A case of a study does not {name}: use the module Interactive Segmentation.")
+        return getattr(self.case.session, name)
+
+    def add(self, prompt):
+        return self.case.add(prompt)
+
+    def undo(self):
+        return self.case.undo()
+
+    def redo(self):
+        return self.case.redo()
+
+    def reset(self):
+        return self.case.reset()
+
+    def predict(self, slices=None):
+        return self.case.do({"predict": list(slices) if slices is not None else [self.case.session.index]})
+
+    def propagate(self, axis=None, extent=None):
+        yield from self.case.session.propagate(axis=axis, extent=extent)
+        self.case.note({"propagate": True})
+
+    def restore(self, labels, prompts) -> None:
+        said = [{**action_of(prompt), "axis": axis} for prompt, axis in prompts]
+        self.case.do({"restore": {"mask": pack_mask(labels != 0), "prompts": said}})
+
+    def accept(self, case: str = ""):
+        raise InteractiveSegError("This case belongs to a study: accept it in the module Interactive Segmentation.")
+
+
+class CaseSegment(SegmentSession):
+    """The segment of a study's open case."""
+
+    def __init__(self, segmentation, segment_id: str, volume, study: Study, case: OpenCase) -> None:
+        self._case_engine = CaseEngine(case)
+        super().__init__(segmentation, segment_id, volume)
+        context = study.context if study.family.contextual else None
+        self.choice = Choice(study.family.name, study.options.get("device", "auto"), None, context)
+        axes = [action.get("axis", case.axis) for action in standing(case.actions)]
+        given = tuple(Given(prompt, axis) for prompt, axis in zip(case.session.prompts, axes))
+        now = segment_digest(read_segment(segmentation, segment_id, volume))
+        self._engine, self._choice = self._case_engine, self.choice
+        self._before = (self._engine, 0)
+        self._states = [State(segment_digest(EMPTY), ())] if now != segment_digest(EMPTY) else []
+        self._states.append(State(now, given, self._engine, 0))
+        self._step = len(self._states) - 1
+        self.keep()
+
+    def rest(self) -> None:
+        """The journal goes on for as long as the case is open."""
+
+    def _new_engine(self, choice: Choice) -> CaseEngine:
+        return self._case_engine
+
+
+class StudyTask(Task):
+    """One thing to do with a study, in the worker's thread; told(result) or failed(error) in the window's.
+
+    work(progress): gives the result; progress(done, total) may be called meanwhile, and raises when the user gives up.
+    """
+
+    prompt = segment = None
+
+    def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None]) -> None:
+        self._work, self._told, self._failed, self._given_up = work, told, failed, False
+
+    def run(self):
+        return self._work(self._reached)
+
+    def finish(self, result) -> None:
+        self._told(result)
+
+    def fail(self, error: BaseException) -> None:
+        self._failed(error)
+
+    def cancel(self) -> None:
+        self._given_up = True
+
+    def _reached(self, done: int, total: int) -> None:
+        self.progress = (done, total)
+        if self._given_up:
+            raise Cancelled
+
+
+def open_case(study: Study, name: str | None) -> OpenCase:
+    """Read a case, by default the next one. Worker's thread."""
+    case = study.open(name)
+    if len(case.session.shape) == 2:
+        study.case = None
+        raise InteractiveSegError(f"{case.name} is a picture without slices: annotate it with `interactive-seg annotate`.")
+    return case
+
+
+def load_case(study: Study, case: OpenCase, editor_node) -> CaseSegment:
+    """The case as nodes of the scene, chosen in the Segment Editor. Window's thread."""
+    volume = slicer.util.addVolumeFromArray(np.ascontiguousarray(case.image.array), case.image.affine, case.name)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case.name} {study.task}")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    segment_id = segmentation.GetSegmentation().AddEmptySegment(study.task)
+    segmentation.GetSegmentation().GetSegment(segment_id).SetName(study.task)
+    if case.mask.any():
+        slicer.util.updateSegmentBinaryLabelmapFromArray(case.mask.astype(np.uint8), segmentation, segment_id, volume)
+    editor_node.SetAndObserveSegmentationNode(segmentation)
+    editor_node.SetAndObserveSourceVolumeNode(volume)
+    editor_node.SetSelectedSegmentID(segment_id)
+    return CaseSegment(segmentation, segment_id, volume, study, case)
+
+
+def unload_case(segment: CaseSegment) -> None:
+    """Take the case's nodes out of the scene; all of it is in the study's files."""
+    for node in (segment.segmentation, segment.volume):
+        if node.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def lesions(segmentation, volume) -> list[tuple[str, str, float]]:
+    """(segment id, name, millilitres) of each segment, in the order of the list."""
+    segments = segmentation.GetSegmentation()
+    voxel_ml = abs(float(np.linalg.det(ijk_to_ras(volume)[:3, :3]))) / 1000
+    return [
+        (segment_id, segments.GetSegment(segment_id).GetName(),
+         float(read_segment(segmentation, segment_id, volume).mask.sum()) * voxel_ml)
+        for segment_id in segments.GetSegmentIDs()
+    ]
+
+
+def centre_of(segmentation, segment_id: str, volume):
+    """World millimetres of the middle of a segment's box; None when it is empty."""
+    seen = read_segment(segmentation, segment_id, volume)
+    if seen.empty:
+        return None
+    middle = [(a + b - 1) / 2 for a, b in zip(seen.start, seen.stop)][::-1]
+    return tuple(float(v) for v in (ijk_to_ras(volume) @ [*middle, 1.0])[:3])
+
+
+def write_lesions(path: Path, rows) -> None:
+    """The list as a table for a spreadsheet."""
+    lines = ["segment,millilitres", *(f'"{name.replace(chr(34), chr(39))}",{volume:.4f}' for _, name, volume in rows)]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf8")
+    except OSError as error:
+        raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+
+
+def draw_curve(records):
+    """The chart node with the prompts that each accepted case needed, in the order of acceptance; the same one every time."""
+    accepted = sorted((record for record in records if record.rank is not None), key=lambda record: record.rank)
+    table, series, chart = (_named(kind, f"Prompts per case ({kind})") for kind in ("Table", "PlotSeries", "PlotChart"))
+    rows = np.array([[number, record.prompts] for number, record in enumerate(accepted, start=1)], float).reshape(-1, 2)
+    slicer.util.updateTableFromArray(table, rows, ["case", "prompts"])
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("case")
+    series.SetYColumnName("prompts")
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+    chart.SetTitle("Prompts per case")
+    chart.SetXAxisTitle("case, in the order of acceptance")
+    chart.SetYAxisTitle("prompts")
+    if not chart.HasPlotSeriesNodeID(series.GetID()):
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def _named(kind: str, name: str):
+    node = slicer.mrmlScene.GetFirstNodeByName(name)
+    return node if node is not None else slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}Node", name)
