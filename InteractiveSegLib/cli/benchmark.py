@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         return context_tables(args, threads, device)
     if args.slices is not None:
         return rounds_table(args, threads, device)
+    if args.model == "verse":
+        return heart_table(args, threads, device)
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
@@ -113,6 +115,17 @@ def rounds_table(args: argparse.Namespace, threads: int, device: str) -> int:
         rates = f"{args.slices / cost.first:.2f} | {args.slices / cost.second:.2f} | {cost.first / cost.second:.2f}"
         print(f"| {name} | {rates} | {cost.megabytes:.0f} | {cost.kept_slices}, {cost.kept:.0f} MB |", flush=True)
     print("\nPeak MB: above the network and the volume, in a process of its own. The published size has random weights.")
+    return 0
+
+
+def heart_table(args: argparse.Namespace, threads: int, device: str) -> int:
+    """VerSe on a made heart: the first click, the second, all slices by name."""
+    from ..evaluation.heart_speed import SIDE, heart_rows
+
+    print(f"{SIDE} x {SIDE} slices, {threads} thread(s), {_device_name(device)}, {_versions()}")
+    print("\n| step | median s | CPU s |\n|---|---|---|")
+    for what, seconds, used in heart_rows(args.weights, device):
+        print(f"| {what} | {seconds:.3f} | {used:.3f} |", flush=True)
     return 0
 
 

@@ -139,4 +139,4 @@ def load(path: Path, device: str) -> VerSe:
     if drawn:
         log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
                     path.name, ", ".join(drawn))
-    return network.to(device).eval()
+    return network.to(device, memory_format=torch.channels_last).eval()

@@ -142,6 +142,30 @@ class VerSeRecipe:
 
 
 @dataclass(frozen=True)
+class WithoutSemanticQueries(VerSeRecipe):
+    """Table 4, A1: a click is its place alone."""
+
+    name: str = "verse-a1"
+    parts: Parts = field(default=Parts(semantic=False))
+
+
+@dataclass(frozen=True)
+class WithoutBackgroundBranch(VerSeRecipe):
+    """Table 4, A2: clicks of both signs go through one branch, whose mask is the foreground."""
+
+    name: str = "verse-a2"
+    parts: Parts = field(default=Parts(background=False))
+
+
+@dataclass(frozen=True)
+class WithoutResidual(VerSeRecipe):
+    """Table 4, A3: no level adds to the next."""
+
+    name: str = "verse-a3"
+    parts: Parts = field(default=Parts(residual=False))
+
+
+@dataclass(frozen=True)
 class UNetPeerRecipe:
     """A plain automatic U-Net (MONAI): same slices, same views, one channel per target."""
 

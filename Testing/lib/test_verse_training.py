@@ -1,0 +1,130 @@
+"""Training VerSe: what a view of a heart shows, what is clicked in it, what one step changes, what an ablation leaves out."""
+import numpy as np
+import pytest
+import torch
+from shapes import ellipsoid
+
+from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.models import verse
+from InteractiveSegLib.models.verse.decoder import Parts
+from InteractiveSegLib.models.verse.network import VerSeConfig, build
+from InteractiveSegLib.models.verse.queries import pad_clicks
+from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
+from InteractiveSegLib.training.cardiac import CLICKS_ONLY, TARGETS, Hearts
+from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe, VerSeRecipe, next_clicks
+
+SHAPE = (6, 80, 72)
+LV, MYOCARDIUM, RV, SCAR = (TARGETS.index(name) for name in ("LV", "myocardium", "RV", "scar"))
+
+
+def a_heart():
+    """A case as ACDC has it, 1 RV, 2 myocardium, 3 LV; the last slice is empty, the expert drew on the others."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[ellipsoid(SHAPE, (2, 40, 36), (3.5, 20, 20))] = 2
+    labels[ellipsoid(SHAPE, (2, 40, 36), (3.5, 12, 12))] = 3
+    labels[ellipsoid(SHAPE, (2, 40, 62), (3.5, 14, 6)) & (labels == 0)] = 1
+    labels[5] = 0
+    image = np.random.default_rng(0).normal(60, 8, SHAPE) + 60 * (labels == 3) + 40 * (labels == 1)
+    scribbles = np.full(SHAPE, 4, np.uint8)
+    scribbles[:5, 38:42, 30:42] = 3
+    scribbles[:5, 38:42, 61:63] = 1
+    scribbles[:5, 5:7, 5:60] = 0
+    return Case(image.clip(0, 255).astype(np.uint8), labels, "one", (10.0, 1.5, 1.5), scribbles)
+
+
+def lge():
+    """A slice as EMIDEC has it: 1 LV, 2 myocardium, 3 infarct."""
+    case = a_heart()
+    labels = np.array([0, 0, 2, 1], np.uint8)[case.labels[2]]
+    labels[20:32, 30:44][labels[20:32, 30:44] == 2] = 3
+    return Case(case.image[2], labels, "two", (1.0, 1.0))
+
+
+def datasets():
+    return [DataSet("3d_acdc_cine_train", {1: "RV", 2: "myocardium", 3: "LV cavity"}, "", "MR", [a_heart()]),
+            DataSet("2d_emidec_lge_scar_train", {1: "LV", 2: "myocardium", 3: "scar"}, "", "MR", [lge()]),
+            DataSet("2d_hvsmr_heart", {1: "myocardium", 2: "blood pool"}, "", "MR", [lge()])]
+
+
+@pytest.fixture(scope="module")
+def views():
+    rng, hearts = np.random.default_rng(1), Hearts(datasets())
+    return [hearts.draw(rng, 64, by_name=n % 2 == 0) for n in range(160)]
+
+
+def test_views_by_name_show_every_known_target_and_slices_without_it(views):
+    named = [view for view in views if view.target != CLICKS_ONLY]
+    assert {view.target for view in named} == {LV, MYOCARDIUM, RV, SCAR}, "edema and the atrium have no data here"
+    empty = [view for view in named if not view.truth.any()]
+    assert 0 < len(empty) < len(named) / 3
+    assert all(view.truth.any() for view in views if view.target == CLICKS_ONLY), "what is absent cannot be clicked"
+
+
+def test_a_view_is_the_slice_with_its_labels_and_an_experts_strokes(views):
+    for view in views:
+        assert view.image.shape == view.truth.shape == (64, 64) and view.image.min() >= 0 and view.image.max() <= 1
+        if view.target in (LV, RV):
+            assert np.array_equal(view.truth, view.labels == view.target + 1) and view.known[view.target]
+        if view.target == MYOCARDIUM:
+            assert np.array_equal(view.truth, np.isin(view.labels, (MYOCARDIUM + 1, SCAR + 1))), "a scar is myocardium"
+        assert not (view.truth & (view.strokes == 2)).any() and not (~view.truth & (view.strokes == 1)).any()
+    assert any((view.strokes == 1).any() for view in views) and not any(view.known[TARGETS.index("edema")] for view in views)
+
+
+def test_a_bundle_without_hearts_is_refused():
+    with pytest.raises(InteractiveSegError, match="holds no hearts"):
+        Hearts([DataSet("2d_drive_vessel", {1: "vessel"}, "", "", [lge()])])
+
+
+def test_clicks_go_where_the_mask_is_wrong():
+    truth, mask = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    truth[10:30, 10:30] = mask[10:30, 10:20] = mask[50:60, 50:60] = True
+    nothing = np.zeros((64, 64), np.uint8)
+    for seed in range(20):
+        row, column, positive = next_clicks(truth, None, nothing, seed)[0]
+        assert positive and truth[row, column], "the first click lies on the structure"
+        for row, column, positive in next_clicks(truth, mask, nothing, seed):
+            assert truth[row, column] == positive and mask[row, column] != positive
+    assert next_clicks(truth, truth, nothing, 0) == []
+
+
+@pytest.mark.parametrize("recipe, options", [
+    (VerSeRecipe, {"base": 8, "width": 32, "feedforward": 32, "rounds": 1}),
+    (UNetPeerRecipe, {"channels": (4, 8, 8, 8)}),
+], ids=["verse", "U-Net"])
+@pytest.mark.parametrize("progress", [0.0, 0.99], ids=["half size", "full size"])
+def test_steps_of_training_lower_the_loss_on_the_same_batch(tmp_path, recipe, options, progress):
+    write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
+    torch.manual_seed(0)
+    recipe = recipe(tmp_path / "hearts.bundle", batch=4, size=128, **options)
+    model, batches = recipe.build().train(), recipe.batches(seed=3, workers=0)
+    batch = next(batch for batch in batches if (batch[2] >= 0).all() and batch[1].flatten(1).any(dim=1).all())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(4):
+        for loss, figures in recipe.losses(model, batch, progress):
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(figures["loss"])
+    assert losses[-1] < losses[0] and np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("parts, gone", [
+    (Parts(semantic=False), "semantic_query"),
+    (Parts(background=False), "neg_transformer"),
+    (Parts(residual=False), "sample_layer"),
+], ids=["no semantic queries", "one masked branch", "no residual"])
+def test_an_ablated_network_lacks_its_part_trains_the_rest_and_loads_as_what_it_is(tmp_path, parts, gone):
+    torch.manual_seed(0)
+    network = build(VerSeConfig(base=8, width=32, feedforward=32, parts=parts)).eval()
+    assert not any(gone in key for key in network.state_dict())
+    clicks = pad_clicks([[(20, 30)]], True), pad_clicks([[(40, 9)]], False)
+    image, prompts = torch.rand(1, 1, 64, 64), torch.rand(1, 3, 64, 64)
+    sum(x.square().mean() for x in network(image, prompts, torch.tensor([0]), clicks)).backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == [], "every weight that is left is used"
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    loaded = verse.load(tmp_path / "own.pth", "cpu")
+    assert loaded.config.parts == parts and loaded.untrained == ()
+    torch.testing.assert_close(loaded(image, prompts, None, clicks)[-1], network(image, prompts, None, clicks)[-1])
