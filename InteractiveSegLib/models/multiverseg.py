@@ -1,6 +1,7 @@
 """MultiverSeg (Wong et al., ICCV 2025): a slice, its prompts, the previous logits and a set of examples in, logits out.
 
-Differences from the published network: width and number of levels are parameters. With four levels of 256 features the
+Differences from the published network: width and number of levels are parameters, and a network may add its output to the
+previous logits (`refines`). With four levels of 256 features the
 names and shapes of all 72 tensors are the published ones; the paper's text describes five.
 """
 from __future__ import annotations
@@ -20,10 +21,14 @@ NOTHING = 0.5  # image and mask of the one entry that stands for an empty contex
 
 @dataclass(frozen=True)
 class MultiverSegConfig:
-    """The network's shape. Published: four levels of 256 features, trained on 128 x 128 slices with up to 64 examples."""
+    """The network's shape. Published: four levels of 256 features, trained on 128 x 128 slices with up to 64 examples.
+
+    refines: the answer is the previous logits plus the network's output, and ScribblePrompt answers the prompts first.
+    """
 
     features: tuple[int, ...] = (256, 256, 256, 256)
     size: int = 128  # side of the canvas it was trained on, pixels
+    refines: bool = False
 
 
 class MultiverSegNet(CrossUNet):
@@ -32,13 +37,16 @@ class MultiverSegNet(CrossUNet):
     def __init__(self, config: MultiverSegConfig) -> None:
         super().__init__(len(CHANNELS), 2, config.features, activation=True, norm=True)
         self.config = config
+        if config.refines:
+            self.register_buffer("refines", torch.ones(1))  # so that a weight file says it
 
     def forward(self, target: torch.Tensor, support: torch.Tensor, term: torch.Tensor | None = None,
                 plan: MemoryPlan = DEFAULT_PLAN) -> torch.Tensor:
         """As CrossUNet.forward, but S may be 0: then one entry of grey takes the examples' place."""
         if support.shape[1] == 0:
             support, term = target.new_full((1, 1, 2, *target.shape[2:]), NOTHING), None
-        return super().forward(target, support, term, plan)
+        logits = super().forward(target, support, term, plan)
+        return logits.float() + target[:, -1:] if self.config.refines else logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +104,7 @@ class ContextNetwork:
 def load(path: Path, device: str) -> ContextNetwork:
     """The network from shipped or published weights; levels and widths are read from the tensors."""
     state = read_state(path)
-    network = MultiverSegNet(MultiverSegConfig(read_features(state, path)))
+    network = MultiverSegNet(MultiverSegConfig(read_features(state, path), refines="refines" in state))
     load_strictly(network, state, path)
     trained_so = max(network.config.features) < max(MultiverSegConfig().features)  # the published one keeps its own numbers
     return ContextNetwork(network, device, rounded=trained_so and device == "cpu" and multiplies_bfloat16())

@@ -171,18 +171,21 @@ def test_the_first_answer_is_asked_without_a_prompt_or_with_one(bundle):
 
 
 def test_the_previous_prediction_of_a_prompted_sample_is_scribbleprompts(bundle):
-    def previous(draft_share):
-        recipe, seen = a_recipe(bundle, silent_share=0.0, draft_share=draft_share), []
-        network = recipe.build()
-        network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-        list(recipe.losses(network, next(recipe.batches(0, 0)), 1.0))
-        return seen[0]
-
-    assert not previous(0.0)[:, 4].any()
-    drafted = previous(1.0)
-    clicked = drafted[:, 2] > 0
+    recipe, seen = a_recipe(bundle, silent_share=0.0), []
+    network = recipe.build()
+    network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    list(recipe.losses(network, next(recipe.batches(0, 0)), 1.0))
+    clicked = seen[0][:, 2] > 0
     assert clicked.any()
-    assert (drafted[:, 4][clicked] > 0).float().mean() > 0.8
+    assert (seen[0][:, 4][clicked] > 0).float().mean() > 0.8
+
+
+def test_the_answer_is_the_previous_one_and_what_the_network_adds(bundle):
+    network = a_recipe(bundle).build()
+    for parameter in network.out_conv.parameters():
+        torch.nn.init.zeros_(parameter)
+    target = torch.randn(2, 5, 16, 16)
+    assert torch.equal(network(target, torch.rand(2, 3, 2, 16, 16)), target[:, 4:])
 
 
 def test_an_exported_run_is_loaded_as_a_network_of_its_widths(bundle, tmp_path, monkeypatch):
@@ -192,4 +195,5 @@ def test_an_exported_run_is_loaded_as_a_network_of_its_widths(bundle, tmp_path, 
     monkeypatch.setattr(export_module, "find_recipe", {"multiverseg": a_recipe}.get)
     network = load(export(tmp_path / "run", bundle, "tiny", None), "cpu").network
     assert network.config.features == (8, 16)
+    assert network.config.refines
     assert "usual context: 3" in (tmp_path / "tiny.md").read_text()

@@ -35,7 +35,7 @@ class ContextRecipe:
     warmup_steps: int = 200
     ema_decay: float = 0.998
     quarter_size_until: float = 0.35  # share of a cycle on canvases of a quarter of the size, sixteen times as fast
-    half_size_until: float = 0.88
+    half_size_until: float = 0.95
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:

@@ -19,18 +19,17 @@ from .scribbleprompt import LOGIT_LIMIT
 class MultiverSegRecipe(ContextRecipe):
     """Two answers a sample, each followed by an optimiser step; the paper has three (MultiverSeg, section 4).
 
-    Most samples are first answered from the context alone and then corrected; the others open with prompts. Where there are
-    prompts, ScribblePrompt's answer to them is most often the previous prediction, as in `predictors.context`: the network
-    learns what the examples add to it.
+    Most samples are first answered from the context alone and then corrected; the others open with prompts. Wherever there
+    are prompts, ScribblePrompt answers first and its logits are the previous prediction, to which the network adds what the
+    examples say: little training then never costs what ScribblePrompt has learnt.
     """
 
     name: str = "multiverseg"
     answers: int = 2
-    silent_share: float = 0.7  # of samples: no prompt before the first answer
-    draft_share: float = 0.75  # of samples: ScribblePrompt goes first where there are prompts
+    silent_share: float = 0.6  # of samples: no prompt before the first answer
 
     def build(self) -> nn.Module:
-        return MultiverSegNet(MultiverSegConfig(tuple(self.features), self.size))
+        return MultiverSegNet(MultiverSegConfig(tuple(self.features), self.size, refines=True))
 
     def losses(
         self, model: nn.Module, batch: list[torch.Tensor], progress: float
@@ -40,7 +39,6 @@ class MultiverSegRecipe(ContextRecipe):
         rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
         wanted = truth[:, 0].bool().cpu().numpy()
         spoken = rng.random(len(wanted)) >= self.silent_share
-        drafted = torch.from_numpy(rng.random(len(wanted)) < self.draft_share).to(image.device)
         maps = np.zeros((len(wanted), 3, *wanted.shape[1:]), np.float32)
         if spoken.any():
             maps[spoken] = batch_maps(wanted[spoken], [None] * int(spoken.sum()), rng, self.pool)
@@ -49,9 +47,9 @@ class MultiverSegRecipe(ContextRecipe):
             if answer:
                 maps = np.maximum(maps, batch_maps(wanted, list((logits > 0)[:, 0].cpu().numpy()), rng, self.pool))
             prompts = torch.from_numpy(maps).to(image.device)
-            chosen = drafted & prompts.flatten(1).any(dim=1)
-            if chosen.any():
-                logits[chosen] = draft(image[chosen], prompts[chosen], logits[chosen])
+            prompted = prompts.flatten(1).any(dim=1)
+            if prompted.any():
+                logits[prompted] = draft(image[prompted], prompts[prompted], logits[prompted])
             target = with_previous(image, prompts, logits)
             with torch.autocast(image.device.type, torch.bfloat16):
                 logits = model(target, support, plan=WHOLE)
