@@ -58,10 +58,16 @@ class OpenCase:
         return family.automatic and (not family.contextual or any(info.enabled for info in context.infos()))
 
     def predict(self) -> Iterator[LabelUpdate]:
-        """Segment the whole image without a prompt, some slices at a time. Nothing happens until the result is walked over."""
+        """Segment the whole image without a prompt, some slices at a time, from where an interruption left it.
+
+        Nothing happens until the result is walked over.
+        """
         session = self.session
         whole = len(session.shape) == 2 or session.family.volumetric
         indices = [session.index] if whole else list(range(session.shape[session.axis]))
+        if not self.prompts:
+            done = {index for action in self.actions for index in action.get("predict", ())}
+            indices = [index for index in indices if index not in done] or indices
         for first in range(0, len(indices), CHUNK):
             yield self.do({"predict": indices[first:first + CHUNK]})
 

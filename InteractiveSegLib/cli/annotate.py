@@ -133,7 +133,7 @@ def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
     from ..annotation.robot import prompt_until
     from ..robot import Robot
 
-    if not case.actions and case.can_predict:
+    if not case.prompts and case.can_predict:
         for _ in tqdm(case.predict(), desc=f"{case.name}, from context", leave=False, disable=None):
             pass
     if args.robot:

@@ -27,8 +27,10 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
     mask: bool (k, j, i), or (row, column). affine: of the mask, (i, j, k, 1) -> RAS mm. folder, series, frame: as
     for `read_image`. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
     """
-    import highdicom as hd
-
+    try:
+        import highdicom as hd
+    except ImportError as error:
+        raise InteractiveSegError("A DICOM SEG needs the Python package highdicom, which is missing: install it.") from error
     files, mask = in_file_order(mask, affine, folder, series, frame)
     sources = [header_of(file) for file in files]
     identifiers = {source.get("SOPInstanceUID") for source in sources if source.get("StudyInstanceUID")} - {None, ""}

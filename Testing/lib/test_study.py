@@ -175,6 +175,19 @@ def test_each_accepted_case_is_there_for_the_next_which_answers_before_any_promp
     assert {p.index: sum(p.prompts.values()) for p, _ in entries}[2] == 1
 
 
+def test_a_prediction_that_was_interrupted_goes_on_where_it_was(a_study, monkeypatch):
+    from InteractiveSegLib.annotation import case as module
+
+    monkeypatch.setattr(module, "CHUNK", 2)
+    study = a_study()
+    accept_truth(study, "a")
+    next(study.open("ward/c").predict())
+    case = a_study().open("ward/c")
+    for _ in case.predict():
+        pass
+    assert [action["predict"] for action in case.actions if "predict" in action] == [[0, 1], [2, 3], [4]]
+
+
 def test_an_example_counts_only_while_its_case_is_accepted(a_study):
     study = a_study()
     for name in ("a", "b"):
