@@ -72,7 +72,6 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         from InteractiveSegBridge.workbench import workbench
         from InteractiveSegPanels.lesion_panel import LesionPanel
-        from InteractiveSegPanels.study_panel import StudyPanel
 
         super().setup()
         self.logic = InteractiveSegLogic()
@@ -80,15 +79,18 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.setMaximumNumberOfUndoStates(UNDO_STATES)
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
-        self.studyPanel = StudyPanel(self.editor, self.logic.editorNode)
+        self.studyPanel = None
+        self.studyPlace = qt.QGroupBox("Study")
+        qt.QVBoxLayout(self.studyPlace)
         self.lesionPanel = LesionPanel(self.logic.editorNode)
         self._autosave = qt.QTimer()
         self._autosave.setInterval(AUTOSAVE_MS)
-        self._autosave.connect("timeout()", self.studyPanel.keep)
+        self._autosave.connect("timeout()", self.onAutosave)
         workbench().listeners.append(self.onWork)
-        for widget in (self.studyPanel.widget, self.editor, self.lesionPanel.widget, self._installation()):
+        for widget in (self.studyPlace, self.editor, self.lesionPanel.widget, self._installation()):
             self.layout.addWidget(widget)
         self.layout.addStretch(1)
+        self._addStudy()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
 
@@ -101,7 +103,7 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         self._autosave.stop()
-        self.studyPanel.keep()
+        self.onAutosave()
         self.editor.setActiveEffect(None)
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
@@ -121,12 +123,18 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.removeViewObservations()
 
     def onSceneEndClose(self, *_) -> None:
-        self.studyPanel.sceneClosed()
+        if self.studyPanel is not None:
+            self.studyPanel.sceneClosed()
         self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
         self.editor.setupViewObservations()
 
     def onWork(self) -> None:
-        self.studyPanel.showProgress()
+        if self.studyPanel is not None:
+            self.studyPanel.showProgress()
+
+    def onAutosave(self) -> None:
+        if self.studyPanel is not None:
+            self.studyPanel.keep()
 
     def onInstall(self) -> None:
         self._tell(self.logic.install())
@@ -142,7 +150,19 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _tell(self, reason: str) -> None:
         if reason:
             slicer.util.errorDisplay(reason)
+        self._addStudy()
         self.onDiagnose()
+
+    def _addStudy(self) -> None:
+        """The study's panel, once the packages that it needs are there."""
+        missing = [name for name in self.logic.missingPackages() if name != "torch"]  # a study can be looked at without it
+        self.studyPlace.title = f"Study (needs {', '.join(missing)}: install below)" if missing else "Study"
+        if missing or self.studyPanel is not None:
+            return
+        from InteractiveSegPanels.study_panel import StudyPanel
+
+        self.studyPanel = StudyPanel(self.editor, self.logic.editorNode)
+        self.studyPlace.layout().addWidget(self.studyPanel.widget)
 
     def _installation(self):
         box = qt.QGroupBox("Help and installation")
@@ -177,6 +197,12 @@ class InteractiveSegLogic(ScriptedLoadableModuleLogic):
         from InteractiveSegBridge.install import install_missing
 
         return install_missing()
+
+    def missingPackages(self) -> list:
+        """Names of the packages that are not there."""
+        from InteractiveSegBridge.install import missing_packages
+
+        return missing_packages()
 
     def installFrom(self, folder: str) -> str:
         """The same from a folder with wheels and weights."""

@@ -4,7 +4,6 @@ Knows no Qt. What reads and writes files is a Task of the shared worker.
 """
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -14,7 +13,6 @@ from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.annotation import OpenCase, Study
 from InteractiveSegLib.annotation.actions import action_of, pack_mask, standing
 
-from .mrml import ijk_to_ras
 from .records import Given
 from .segment import EMPTY, read_segment, segment_digest
 from .sessions import Choice, SegmentSession, State
@@ -147,35 +145,6 @@ def unload_case(segment: CaseSegment) -> None:
     for node in (segment.segmentation, segment.volume):
         if node.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(node)
-
-
-def lesions(segmentation, volume) -> list[tuple[str, str, float]]:
-    """(segment id, name, millilitres) of each segment, in the order of the list."""
-    segments = segmentation.GetSegmentation()
-    voxel_ml = abs(float(np.linalg.det(ijk_to_ras(volume)[:3, :3]))) / 1000
-    return [
-        (segment_id, segments.GetSegment(segment_id).GetName(),
-         float(read_segment(segmentation, segment_id, volume).mask.sum()) * voxel_ml)
-        for segment_id in segments.GetSegmentIDs()
-    ]
-
-
-def centre_of(segmentation, segment_id: str, volume):
-    """World millimetres of the middle of a segment's box; None when it is empty."""
-    seen = read_segment(segmentation, segment_id, volume)
-    if seen.empty:
-        return None
-    middle = [(a + b - 1) / 2 for a, b in zip(seen.start, seen.stop)][::-1]
-    return tuple(float(v) for v in (ijk_to_ras(volume) @ [*middle, 1.0])[:3])
-
-
-def write_lesions(path: Path, rows) -> None:
-    """The list as a table for a spreadsheet."""
-    lines = ["segment,millilitres", *(f'"{name.replace(chr(34), chr(39))}",{volume:.4f}' for _, name, volume in rows)]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf8")
-    except OSError as error:
-        raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
 
 
 def draw_curve(records):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import qt
 import slicer
-from InteractiveSegBridge import study as bridge
+from InteractiveSegBridge import lesions as bridge
 from InteractiveSegBridge.workbench import workbench
 
 from InteractiveSegLib import InteractiveSegError

@@ -26,7 +26,7 @@ class StudyPanel:
     def __init__(self, editor, editor_node) -> None:
         self._editor, self._editor_node = editor, editor_node
         self.study, self.segment = None, None
-        self.widget = qt.QGroupBox("Study")
+        self.widget = qt.QWidget()
         layout = qt.QFormLayout(self.widget)
         self.folderEdit = qt.QLineEdit()
         self.folderEdit.toolTip = "A folder with one image or DICOM series for each case, at any depth"

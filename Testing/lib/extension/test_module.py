@@ -84,6 +84,35 @@ print(*({"torch", "skimage", "scipy", "matplotlib", "SimpleITK"} & set(sys.modul
     assert done.stdout.split() == []
 
 
+def test_the_page_opens_in_a_python_that_has_numpy_alone():
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import qtshim, qt
+application = qt.QApplication([])
+for name in ("torch", "scipy", "skimage", "matplotlib", "SimpleITK", "pydicom", "highdicom", "safetensors"):
+    sys.modules[name] = None
+import headless, scripted_module, segment_editor, slicer
+headless.install()
+slicer.qMRMLSegmentEditorWidget = segment_editor.SegmentEditorWidgetDouble
+scripted_module.install()
+import InteractiveSeg
+InteractiveSeg.register_effects()
+page = InteractiveSeg.InteractiveSegWidget()
+page.setup()
+page.enter()
+print(page.studyPlace.title)
+page.onDiagnose()
+print(page.report.plainText.count("MISSING"))
+"""
+    root = Path(__file__).resolve().parents[3]
+    folders = [str(Path(__file__).resolve().parent / "doubles"), str(root / "InteractiveSeg")]
+    done = subprocess.run([sys.executable, "-c", code, *folders], check=True, capture_output=True, text=True)
+    title, missing = done.stdout.splitlines()[-2:]
+    assert title.startswith("Study (needs safetensors, ")
+    assert int(missing) >= 8
+
+
 def test_the_diagnosis_names_versions_and_weights(a_page):
     a_page.diagnoseButton.click()
     text = a_page.report.plainText
@@ -105,11 +134,11 @@ def test_without_the_pytorch_extension_the_button_says_how_to_get_it(a_page, app
 
 
 def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, application, monkeypatch):
-    have, asked, installed = {"torch"}, [], []
+    have, asked, installed = {"torch"} | set(install._requirement_names()) - {"safetensors", "scikit-image"}, [], []
 
     def pip_install(requirements):
         installed.extend(requirements)
-        have.update(("safetensors", "scikit-image"))
+        have.update(name.split(">=")[0] for name in requirements)
 
     monkeypatch.setattr(install, "_installed", lambda name: name in have)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or len(asked) > 1)
@@ -118,8 +147,24 @@ def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, appli
     assert installed == []
     assert "declined" in application.dialogs[0]
     a_page.installButton.click()
-    assert [name.split(">=")[0] for name in installed] == ["safetensors", "scikit-image"]
+    assert {"safetensors", "scikit-image"} <= {name.split(">=")[0] for name in installed}
     assert len(application.dialogs) == 1
+
+
+def test_in_a_slicer_without_the_packages_the_page_still_opens_and_says_what_is_missing(module_file, monkeypatch):
+    have = {"torch"} | set(install._requirement_names()) - {"highdicom"}
+    monkeypatch.setattr(install, "_installed", lambda name: name in have)
+    page = module_file.InteractiveSegWidget()
+    page.setup()
+    page.enter()
+    assert page.studyPanel is None
+    assert "needs highdicom" in page.studyPlace.title
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: have.add("highdicom"))
+    page.installButton.click()
+    assert page.studyPanel is not None
+    assert page.studyPlace.title == "Study"
+    page.exit()
 
 
 @pytest.fixture()
@@ -137,7 +182,7 @@ def an_offline_folder(tmp_path, monkeypatch):
 
 
 def test_an_offline_folder_brings_wheels_and_weights(a_page, application, monkeypatch, an_offline_folder):
-    have, given = {"torch", "skimage", "scikit-image"}, []
+    have, given = {"torch"} | set(install._requirement_names()) - {"safetensors"}, []
     monkeypatch.setattr(install, "_installed", lambda name: name in have)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
     monkeypatch.setattr(slicer.util, "pip_install", lambda arguments: given.extend(arguments) or have.add("safetensors"))
