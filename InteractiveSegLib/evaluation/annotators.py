@@ -12,8 +12,8 @@ import numpy as np
 from ..context import ContextEntry, ContextSet
 from ..device import choose_device
 from ..geometry import Canvas, normalise
-from ..predictors.context import ContextPredictor
-from ..predictors.slices import Request, SlicePredictor, keep_prompts
+from ..predictors.context import ContextPredictor, answer
+from ..predictors.slices import Request, SlicePredictor
 from ..prompts import Prompt
 from ..session import InteractiveSession
 
@@ -132,11 +132,8 @@ class Soft:
             request = Request(self._image, self._prompts, self._logits)
             self._logits = SlicePredictor(self._first, self._spacing).predict([request])[0]
             return self._logits > 0
-        image, request = normalise(self._image), Request(self._image, self._prompts, self._logits)
-        canvas = Canvas(image.shape, self._spacing, self._network.size)
-        predictor = SlicePredictor(Uncut(self._network, self._pairs), self._spacing)
-        self._logits = predictor.look([request], [image], [canvas], [self._logits])[0]
-        keep_prompts(self._logits, self._prompts)
+        request = Request(self._image, self._prompts, self._logits)
+        self._logits = answer(request, Uncut(self._network, self._pairs), SlicePredictor(self._first, self._spacing))
         return self._logits > 0
 
 
@@ -148,7 +145,7 @@ class Uncut:
 
         from ..models.multiverseg import EncodedContext
 
-        self.size, self._network = network.size, network
+        self.size, self.refines, self._network = network.size, network.refines, network
         with torch.inference_mode(), network.arithmetic():
             support = torch.from_numpy(np.stack(pairs).astype(np.float32))[None].to(network.device)
             self._encoded = EncodedContext(support, network.network.first_term(support))
@@ -199,7 +196,7 @@ class UniverSeg:
             canvas = Canvas(entry.info.shape, entry.info.spacing, size)
             pairs.append(np.stack([canvas.shrink(normalise(entry.image)), canvas.shrink(entry.mask) > 0.5]))
         canvas = Canvas(image.shape, spacing or (1.0, 1.0), size)
-        with torch.inference_mode(), network.arithmetic():
+        with torch.inference_mode():
             support = torch.from_numpy(np.stack(pairs).astype(np.float32))[None].to(self._device)
             target = torch.from_numpy(canvas.shrink(normalise(image)))[None, None].to(self._device)
             logits = self._network(target, support)[0, 0].float().cpu().numpy()

@@ -65,7 +65,7 @@ class ContextNetwork:
     """
 
     def __init__(self, network: MultiverSegNet, device: str, rounded: bool = False) -> None:
-        self.size = network.config.size
+        self.size, self.refines = network.config.size, network.config.refines
         self.device, self.rounded = torch.device(device), rounded
         layout = torch.channels_last if rounded else torch.preserve_format
         self.network = network.to(self.device, memory_format=layout).eval()

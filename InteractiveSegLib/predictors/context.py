@@ -45,6 +45,10 @@ class NetworkWithContext:
     def size(self) -> int:
         return self.network.size
 
+    @property
+    def refines(self) -> bool:
+        return self.network.refines
+
     def predict(self, images: np.ndarray, prompts: np.ndarray, previous: np.ndarray) -> np.ndarray:
         return self.network.predict(images, prompts, previous, self.encoded, self.plan)
 
@@ -83,15 +87,7 @@ class ContextPredictor:
             if any(not request.prompts and request.previous is None for request in requests):
                 raise InteractiveSegError("The context is empty, nothing can be predicted yet: give a first prompt.")
             return self.first.predict(requests)
-        answers: list[np.ndarray] = []
-        for request in requests:
-            image = normalise(request.image, self.first.window)
-            looking = SlicePredictor(self._with_context(enabled, request.image), self.first.spacing, self.first.window)
-            canvas = Canvas(image.shape, self.first.spacing, self.network.size)
-            logits = looking.look([request], [image], [canvas], [request.previous])[0]
-            keep_prompts(logits, request.prompts)
-            answers.append(logits)
-        return answers
+        return [answer(request, self._with_context(enabled, request.image), self.first) for request in requests]
 
     def _enabled(self) -> tuple[str, ...]:
         """The ids of the entries that may be used, and their pixels read, once each."""
@@ -125,3 +121,21 @@ def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
     canvas = Canvas(entry.image.shape, entry.info.spacing, size)
     mask = canvas.shrink(entry.mask.astype(np.float32)) > 0.5
     return Example(canvas.shrink(normalise(entry.image, window)), mask, describe(entry.image))
+
+
+def answer(request: Request, network, first: SlicePredictor) -> np.ndarray:
+    """Logits (rows, columns) of one slice. network: has `size`, `refines` and `predict(images, prompts, previous)`.
+
+    Where it refines, `first` answers the prompts and the network adds what the examples say; on its canvas, so that the detail
+    of the first answer stays.
+    """
+    image = normalise(request.image, first.window)
+    canvas = Canvas(image.shape, first.spacing, network.size)
+    before = request.previous
+    if network.refines:
+        before = first.predict([request])[0] if request.prompts else None
+    logits = SlicePredictor(network, first.spacing, first.window).look([request], [image], [canvas], [before])[0]
+    if network.refines and before is not None:
+        logits = before + logits - canvas.expand(canvas.shrink(before))
+    keep_prompts(logits, request.prompts)
+    return logits

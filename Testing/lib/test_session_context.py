@@ -150,3 +150,19 @@ def test_a_store_serves_as_a_context(a_case, a_disk, tmp_path):
 def test_one_context_serves_one_structure(a_case):
     with pytest.raises(InteractiveSegError, match="one"):
         a_case(ContextSet(), targets=("left", "right"))
+
+
+def test_a_network_that_refines_starts_from_scribbleprompts_answer_and_keeps_its_detail(a_disk, tmp_path):
+    network = MultiverSegNet(MultiverSegConfig((4, 4), refines=True))
+    for parameter in network.out_conv.parameters():
+        torch.nn.init.zeros_(parameter)  # it adds nothing
+    save_file(network.state_dict(), tmp_path / "silent.safetensors")
+    context = ContextSet()
+    context.add(*a_disk)
+    session = InteractiveSession(a_disk[0], model="multiverseg", weights=tmp_path / "silent.safetensors", context=context)
+    plain = InteractiveSession(a_disk[0])
+    for click in (Click((40, 70)), Click((5, 5), positive=False)):
+        session.add(click)
+        plain.add(click)
+        assert np.allclose(session.probability, plain.probability, atol=1e-5)
+    assert session.mask.any()
