@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.models.tis.encoder import flattened
 from InteractiveSegLib.models.tis.nnunet import read_nnunet
 from InteractiveSegLib.models.tis.plan import make_plan
 
@@ -104,6 +105,17 @@ def test_a_checkpoint_of_either_version_gives_the_same_logits(version, tmp_path)
         coarse = found.encoder().supervised(x)[1]
     assert coarse.shape[1] == CLASSES
     assert (found.features, found.kernels, found.strides) == (FEATURES, KERNELS, STRIDES)
+
+
+@pytest.mark.parametrize("layer", [
+    nn.Conv3d(3, 5, (1, 3, 3), (1, 2, 2), (0, 1, 1)), nn.Conv3d(3, 5, (3, 1, 3), (1, 1, 2), (1, 0, 1)), nn.Conv3d(3, 5, 1),
+    nn.ConvTranspose3d(3, 5, (1, 2, 2), (1, 2, 2)), nn.ConvTranspose3d(3, 5, (2, 2, 1), (2, 2, 1)),
+])
+def test_a_kernel_that_is_flat_gives_the_same_in_2d(layer):
+    flat = flattened(nn.Sequential(layer))[0]
+    x = torch.randn(2, 3, 6, 8, 10)
+    assert type(flat) is not type(layer)
+    assert torch.allclose(flat(x), layer(x), atol=1e-5)
 
 
 def test_version_2_also_says_what_its_data_look_like(tmp_path):

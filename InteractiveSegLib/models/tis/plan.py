@@ -29,19 +29,20 @@ class Plan:
 
 def make_plan(
     spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]], base: int = 32, max_voxels: int = 128**3,
-    max_stages: int = 6,
+    max_stages: int = 6, patch: Sequence[int] = (),
 ) -> Plan:
-    """The plan for a data set, from each case's spacing (mm) and shape (voxels). base: features of the first stage."""
+    """The plan for a data set, from each case's spacing (mm) and shape (voxels).
+
+    base: features of the first stage. patch: instead of the planned one, voxels.
+    """
     spacing = target_spacing(np.asarray(spacings, float), np.asarray(shapes, float))
     sizes = np.median(np.asarray(shapes) * np.asarray(spacings) / spacing, axis=0)
-    patch = first_patch(spacing, sizes)
-    strides, kernels, padded = stages(spacing, patch, max_stages)
-    while math.prod(padded) > max_voxels:
+    strides, kernels, padded = stages(spacing, np.array(patch) if patch else first_patch(spacing, sizes), max_stages)
+    while not patch and math.prod(padded) > max_voxels:
         divisor = np.prod(strides, axis=0)
         axis = int(np.argmax(np.where(padded > divisor * MIN_SIDE // 2, padded / sizes, -1)))
-        patch = padded.copy()
-        patch[axis] -= divisor[axis]
-        strides, kernels, padded = stages(spacing, patch, max_stages)
+        padded[axis] -= divisor[axis]
+        strides, kernels, padded = stages(spacing, padded, max_stages)
     features = tuple(min(base * 2**stage, MAX_FEATURES) for stage in range(len(strides)))
     return Plan(tuple(round(float(s), 4) for s in spacing), tuple(int(p) for p in padded), strides, kernels, features)
 

@@ -45,6 +45,7 @@ class TISRecipe:
     name: str = "tis"
     base: int = 16
     max_voxels: int = 170_000  # of a patch
+    patch: tuple[int, ...] = ()  # instead of the planned one
     max_stages: int = 4
     mirror: tuple[int, ...] = ()
     width: int = 32
@@ -77,7 +78,7 @@ class TISRecipe:
         """The network that suits the data set, or the nnU-Net that was given."""
         data = self.data()
         plan = make_plan([c.spacing for c in data.cases], [c.image.shape for c in data.cases], self.base, self.max_voxels,
-                         self.max_stages)
+                         self.max_stages, self.patch)
         targets = tuple(data.labels[n] for n in sorted(data.labels))
         config = TISConfig(targets, plan.spacing, plan.patch, plan.strides, plan.kernels, plan.features, plan.strides[1],
                            clip_of(data), width=self.width, layers=self.layers, click_encoding=self.click_encoding,
@@ -222,6 +223,7 @@ class CardiacRecipe(TISRecipe):
 
     pack: str = "3d_acdc_cine_train"
     name: str = "tis-cardiac"
+    patch: tuple[int, ...] = (8, 128, 128)  # nearly all slices, so that they are pooled too
 
 
 @dataclass(frozen=True)
@@ -230,3 +232,4 @@ class AtriumRecipe(TISRecipe):
 
     pack: str = "3d_la2018_lge_train"
     name: str = "tis-atrium"
+    patch: tuple[int, ...] = (40, 56, 72)
