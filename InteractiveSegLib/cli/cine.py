@@ -114,9 +114,8 @@ def figures(function: Function) -> list[tuple[str, str]]:
 def write_report(out: Path, cine: LoadedCine, function: Function, labels: list[np.ndarray], areas: np.ndarray | None) -> None:
     from ..io import LoadedImage, Segment, write_segmentation
     from ..report import Picture, html_page, overlay
-    from ..terminology import HEART
 
-    segments = [Segment(HEART[name].title, n, HEART[name].color, HEART[name].entry) for n, name in enumerate(TARGETS, start=1)]
+    segments = [Segment.of(name, n) for n, name in enumerate(TARGETS, start=1)]
     pictures = []
     if areas is not None:
         caption = "Area over time; dots: end-diastole and end-systole."

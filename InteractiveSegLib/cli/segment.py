@@ -23,6 +23,8 @@ examples:
   interactive-seg segment polyp.png --box 20,35,140,190 --scribble stroke.png -o polyp.seg.nrrd
   interactive-seg segment scan.mha --initial-mask first.nii.gz --negative-click 12,80,77 -o better.nii.gz
   interactive-seg segment scan.nrrd --model limnet --click 40,120,88 --click 52,118,90 --propagate -o organ.seg.nrrd
+  interactive-seg segment short_axis.nrrd --model verse --target LV,myocardium,RV -o heart.seg.nrrd
+  interactive-seg segment short_axis.nrrd --model verse --target RV --click 3,90,61 -o rv.seg.nrrd
   interactive-seg segment scan.nrrd --model limnet --interactive-rounds 6 --reference truth.nrrd -o robot.seg.nrrd"""
 
 
@@ -81,6 +83,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     volume.add_argument("--reference", type=Path, metavar="FILE", help="the right mask, which the robot user knows")
     volume.add_argument("--memory-weights", type=Path, metavar="FILE", help="XMem's weights instead of the shipped ones")
     parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
+    parser.add_argument("--target", metavar="NAME,NAME", help="what to segment, of a model that knows names (default: all)")
+    parser.add_argument("--mode", help="how a model with several ways is used, as click, auto+click or auto of verse")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
     parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
@@ -113,8 +117,11 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     session = InteractiveSession(
         image.array, affine=image.affine, model=args.model, device=args.device,
-        weights=args.weights, window=args.window, axis=args.axis,
+        weights=args.weights, window=args.window, axis=args.axis, mode=args.mode,
+        targets=args.target.split(",") if args.target else None,
     )  # fmt: skip
+    if len(session.targets) > 1 and prompts:
+        raise InteractiveSegError(f"Prompts speak of one target, but there are {', '.join(session.targets)}: give one --target.")
     if args.initial_mask:
         session.set_mask(read_mask(args.initial_mask, image))
     set_threads(args.threads)
@@ -128,7 +135,9 @@ def run(args: argparse.Namespace) -> int:
     if args.reference:
         play_rounds(session, read_mask(args.reference, image), args)
     seconds = time.perf_counter() - started
-    write_segmentation(args.output, session.mask, image.affine, [Segment(args.name)])
+    named = args.target or len(session.targets) > 1
+    segments = [Segment.of(name, n) for n, name in enumerate(session.targets, start=1)] if named else [Segment(args.name)]
+    write_segmentation(args.output, session.labels, image.affine, segments)
     if args.overlay:
         write_png(args.overlay, overlay(image, session.mask, session.prompts, session.axis, args.window))
     touched = len(prompts_by_slice(session.prompts, session.shape, session.axis))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
 from .image import LPS_TO_RAS, LoadedImage, read_image
 
@@ -27,6 +28,12 @@ class Segment:
     label: int = 1
     color: tuple[float, float, float] = (0.50, 0.68, 0.50)
     terminology: str = ""
+
+    @classmethod
+    def of(cls, name: str, label: int) -> Segment:
+        """With its title, colour and codes where the name is one of the heart's, else with the name alone."""
+        known = HEART.get(name)
+        return cls(known.title, label, known.color, known.entry) if known else cls(name, label)
 
 
 def check_output_path(path: str | Path) -> Path:

@@ -3,6 +3,7 @@ import logging
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors.torch import save_file
 from shapes import ellipsoid
@@ -12,6 +13,7 @@ from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.predictors.slices import Request
 from InteractiveSegLib.predictors.verse import canvas_clicks, heart_mask, spread
+from InteractiveSegLib.terminology import HEART
 
 THREE = ("LV", "myocardium", "RV")
 
@@ -167,3 +169,18 @@ def test_a_scribble_is_read_as_points_far_from_each_other_and_of_its_own_sign():
     request = Request(np.zeros((40, 40)), (Scribble(stroke[20:21], False, (20, 0)), Click((5, 6))), None)
     clicks = canvas_clicks(request, Canvas((40, 40), (1.0, 1.0), 40))
     assert clicks[True] == [(5, 6)] and len(clicks[False]) == 8 and all(row == 20 for row, _ in clicks[False])
+
+
+def test_on_the_command_line_names_become_segments_with_titles_and_codes(tmp_path, weights, heart, capsys):
+    from InteractiveSegLib.cli import main
+
+    sitk.WriteImage(sitk.GetImageFromArray(heart[0]), str(tmp_path / "heart.nrrd"))
+    out = tmp_path / "out.seg.nrrd"
+    options = [str(tmp_path / "heart.nrrd"), "--model", "verse", "--weights", str(weights), "-o", str(out)]
+    assert main(["segment", *options, "--target", "myocardium,RV"]) == 0
+    written = sitk.ReadImage(str(out))
+    assert [written.GetMetaData(f"Segment{n}_Name") for n in (0, 1)] == ["myocardium", "right ventricle"]
+    assert HEART["RV"].entry in written.GetMetaData("Segment1_Tags")
+    assert set(np.unique(sitk.GetArrayFromImage(written))) <= {0, 1, 2}
+    assert main(["segment", *options, "--target", "LV,RV", "--click", "2,70,90"]) == 1
+    assert "give one --target" in capsys.readouterr().err
