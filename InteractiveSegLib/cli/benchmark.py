@@ -14,6 +14,7 @@ import numpy as np
 from ..device import choose_device, set_threads
 from ..evaluation.peers import available_peers
 from ..evaluation.protocol import Segmenter, SessionSegmenter
+from ..evaluation.refinement_cost import refinement_table
 from ..evaluation.speed import Job, measure
 from ..evaluation.volumes.speed import RoundsJob, measure_rounds
 from ..prompts import Click
@@ -43,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--context", metavar="SIZES", help="time MultiverSeg with so many examples instead, as 0,1,4,16,64,128")
     add("--slices", type=int, metavar="N", help="time two rounds of propagation through N slices instead")
     add("--kept", type=float, default=2.0, metavar="GIB", help="memory for encoded slices, with --slices (default: 2)")
+    add("--volumes", metavar="SIZES", help="time TIS's clicks in cubes of so many voxels a side instead, as 64,96")
     add("--features", default="256,256,256,256", metavar="WIDTHS", help="its published widths (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--threads", type=int, help="CPU threads (default: one less than the machine has)")
@@ -59,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         return rounds_table(args, threads, device)
     if args.model == "verse":
         return heart_table(args, threads, device)
+    if args.volumes is not None:
+        print(refinement_table(_numbers(args.volumes), threads, device, args.weights))
+        return 0
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
