@@ -1,9 +1,10 @@
 """How LIM-Net's click network, RITM, is trained: clicks that correct its own masks, and defective masks to start from."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ def next_clicks(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -
         count = min(int(rng.integers(1, 7)), len(parts))
         chosen = rng.choice(len(parts), count, replace=False, p=weights / weights.sum()).tolist()
     return [(*click_in(parts[n][0] == parts[n][1], rng), parts[n][2]) for n in chosen]
+
+
+def simulated(truth: np.ndarray, mask: np.ndarray | None, seed: int) -> Clicks:
+    """A user's next clicks on seeing a mask, or the first ones; a pure function, for worker processes."""
+    rng = np.random.default_rng(seed)
+    return first_clicks(truth, rng) if mask is None else next_clicks(truth, mask, rng)
 
 
 def as_points(clicks: list[Clicks]) -> torch.Tensor:
@@ -120,7 +127,7 @@ class LIMNetClickRecipe:
         rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
         truths = truth[:, 0].bool().cpu().numpy()
         masks = [defective(t, rng) if rng.random() < self.defective_share else None for t in truths]
-        clicks = [first_clicks(t, rng) if m is None else next_clicks(t, m, rng) for t, m in zip(truths, masks)]
+        clicks = self.simulate(truths, masks, rng)
         begun = np.stack([np.zeros_like(t) if m is None else m for t, m in zip(truths, masks)])
         previous = torch.from_numpy(begun)[:, None].to(image)
         for number in range(1, self.rounds + 1):
@@ -134,5 +141,10 @@ class LIMNetClickRecipe:
             found = previous > 0.5
             dice = 2 * (found & truth.bool()).flatten(1).sum(1) / (found.flatten(1).sum(1) + truth.flatten(1).sum(1))
             yield loss, {"loss": loss.item(), f"Dice({number})": dice.mean().item()}
-            found = found[:, 0].cpu().numpy()
-            clicks = [(own + next_clicks(t, f, rng))[-self.most_clicks:] for own, t, f in zip(clicks, truths, found)]
+            new = self.simulate(truths, found[:, 0].cpu().numpy(), rng)
+            clicks = [(old + more)[-self.most_clicks:] for old, more in zip(clicks, new)]
+
+    def simulate(self, truths: np.ndarray, masks: Iterable[np.ndarray | None], rng: np.random.Generator) -> list[Clicks]:
+        """The next clicks on each sample; in worker processes when there is a pool."""
+        run = map if self.pool is None else partial(self.pool.map, chunksize=4)
+        return list(run(simulated, truths, masks, rng.integers(2**31, size=len(truths)).tolist()))

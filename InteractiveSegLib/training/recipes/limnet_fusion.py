@@ -93,7 +93,7 @@ class LIMNetFusionRecipe:
         inner = truth[:, 1:-1]
         slices = inner.reshape(-1, *inner.shape[2:])
         spoilt = [(defective if rng.random() < 0.6 else damaged)(m, rng) if m.any() else m for m in slices]
-        drawn = self.drawn(images[:, 1:-1].flatten(0, 1).cpu().numpy(), slices, rng)
+        drawn = self.drawn(images[:, 1:-1].flatten(0, 1), slices, rng)
         return np.stack([forth, back, np.reshape(spoilt, inner.shape), drawn.reshape(inner.shape)])
 
     def propagated(self, images: torch.Tensor, start: torch.Tensor) -> np.ndarray:
@@ -104,13 +104,14 @@ class LIMNetFusionRecipe:
         return (logits[:, :-1, 1] > logits[:, :-1, 0]).cpu().numpy()
 
     @staticmethod
-    def drawn(images: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def drawn(images: torch.Tensor, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What the 2D network makes of a first round of prompts on each slice; the truth where the object is not there."""
-        network = models.load("scribbleprompt", None, "cpu")
+        network = models.load("scribbleprompt", None, str(images.device))
         there = truth.any(axis=(1, 2))
         if not there.any():
             return truth
         prompts = np.stack([next_maps(t, None, int(rng.integers(2**31))) for t in truth[there]])
         found = truth.copy()
-        found[there] = network.predict(images[there], prompts, np.zeros_like(images[there])) > 0
+        seen = images.cpu().numpy()[there]
+        found[there] = network.predict(seen, prompts, np.zeros_like(seen)) > 0
         return found
