@@ -103,17 +103,18 @@ class VerSePredictor:
     def by_name(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """The automatic answers; all slices of the call agree on where the heart is."""
         known = [r for r in requests if self.knows(r.target)]
-        new = {r.key: r.image for r in known if r.key not in self.canvases}
+        asked = [r for r in known if r.key not in self.canvases]
         found: dict[int, np.ndarray] = {}
-        if new:
-            self.remember(list(new), list(new.values()), [self.whole(image) for image in new.values()])
-            asked = [r for r in known if r.key in new]
+        if asked:
+            for request in asked:
+                self.place(request.key, self.whole(request.image))
             first = self.by_looks(asked, [None] * len(asked), by_name=True)
             closer = self.closer(self.whole(asked[0].image), heart_mask(asked, first))
             if closer is None:
                 found = {id(r): logits for r, logits in zip(asked, first)}
             else:
-                self.remember(list(new), list(new.values()), [closer] * len(new))
+                for request in asked:
+                    self.place(request.key, closer)
         rest = [r for r in known if id(r) not in found]
         found.update((id(r), logits) for r, logits in zip(rest, self.by_looks(rest, [None] * len(rest), by_name=True)))
         return [found[id(r)] if id(r) in found else np.full(r.image.shape, NOWHERE, np.float32) for r in requests]
@@ -124,17 +125,18 @@ class VerSePredictor:
         """Answers to prompts, from the logits in `starts` or from nothing."""
         new = {r.key: r for r in requests if r.key not in self.canvases}
         if new:
-            self.remember(list(new), [r.image for r in new.values()], [self.whole(r.image) for r in new.values()])
+            for key, request in new.items():
+                self.place(key, self.whole(request.image))
             asked = [(r, start) for r, start in zip(requests, starts) if r.key in new]
             first = self.by_looks([r for r, _ in asked], [start for _, start in asked], by_name)
-            for key, request in new.items():
+            for key in new:
                 seen = [(logits > 0) | said(r) for (r, _), logits in zip(asked, first) if r.key == key]
                 closer = self.closer(self.canvases[key], np.any(seen, axis=0))
                 if closer is not None:
-                    self.remember([key], [request.image], [closer])
+                    self.place(key, closer)
         for request in requests:  # a prompt beside the close look: look at the whole slice from now on
             if (said(request) & ~self.canvases[request.key].covers()).any():
-                self.remember([request.key], [request.image], [self.whole(request.image)])
+                self.place(request.key, self.whole(request.image))
         return self.by_looks(requests, starts, by_name)
 
     # looking
@@ -155,34 +157,38 @@ class VerSePredictor:
         half = reach / spacing / 2
         return Canvas(whole.shape, self.spacing, whole.size, (*(middle - half), *(middle + half)))
 
-    def remember(self, keys: Sequence[Key], images: Sequence[np.ndarray], canvases: Sequence[Canvas]) -> None:
-        """Encode slices and keep what was computed; the oldest are forgotten and encoded again when they are asked for."""
-        for key, canvas, features in zip(keys, canvases, self.encode(images, canvases)):
-            self.canvases[key] = canvas
-            self.looks[key] = Look(canvas, features)
-            self.looks.move_to_end(key)
-        while len(self.looks) > max(KEPT, len(keys)):
+    def place(self, key: Key, canvas: Canvas) -> None:
+        """From now on the slice is looked at on this canvas."""
+        self.canvases[key] = canvas
+        self.looks.pop(key, None)
+
+    def remember(self, requests: Sequence[Request]) -> list[Look]:
+        """The encoded slice of each request of a batch, old or new; those that were asked for longest ago are forgotten."""
+        lost = {r.key: r.image for r in requests if r.key not in self.looks}
+        if lost:
+            canvases = [self.canvases[key] for key in lost]
+            for key, canvas, features in zip(lost, canvases, self.encode(list(lost.values()), canvases)):
+                self.looks[key] = Look(canvas, features)
+        looks = [self.looks[r.key] for r in requests]
+        for request in requests:
+            self.looks.move_to_end(request.key)
+        while len(self.looks) > KEPT:
             self.looks.popitem(last=False)
+        return looks
 
     def encode(self, images: Sequence[np.ndarray], canvases: Sequence[Canvas]) -> list[list[torch.Tensor]]:
-        """The features of each slice on its canvas."""
-        found = []
-        for begin in range(0, len(images), BATCH):
-            pairs = zip(images[begin:begin + BATCH], canvases[begin:begin + BATCH])
-            shrunk = np.stack([canvas.shrink(normalise(image, self.window)) for image, canvas in pairs])
-            maps = self.network.encode(torch.from_numpy(shrunk)[:, None].to(self.device))
-            found += [[level[i:i + 1] for level in maps] for i in range(len(shrunk))]
-        return found
+        """The features of each slice on its canvas, in one batch."""
+        shrunk = np.stack([canvas.shrink(normalise(image, self.window)) for image, canvas in zip(images, canvases)])
+        maps = self.network.encode(torch.from_numpy(shrunk)[:, None].to(self.device))
+        return [[level[i:i + 1] for level in maps] for i in range(len(shrunk))]
 
     def by_looks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
         """One pass of the decoder over the requests, each on the canvas that its slice is kept on."""
-        lost = {r.key: r.image for r in requests if r.key not in self.looks}
-        self.remember(list(lost), list(lost.values()), [self.canvases[key] for key in lost])
         found = []
         for begin in range(0, len(requests), BATCH):
             batch = [Request(r.image, r.prompts, start, r.target, r.key) for r, start in
                      zip(requests[begin:begin + BATCH], starts[begin:begin + BATCH])]
-            found += self.decode(batch, [self.looks[r.key] for r in batch], by_name)
+            found += self.decode(batch, self.remember(batch), by_name)
         return found
 
     def decode(self, requests: Sequence[Request], looks: Sequence[Look], by_name: bool) -> list[np.ndarray]:

@@ -78,6 +78,16 @@ def test_by_name_every_slice_and_every_target_is_answered_in_batches(session_of,
     assert calls["encoded"] == before, "a second look at the same slices encodes nothing"
 
 
+def test_only_so_many_encoded_slices_are_kept_and_the_others_are_encoded_again(session_of, calls, monkeypatch):
+    monkeypatch.setattr("InteractiveSegLib.predictors.verse.KEPT", 2)
+    session = session_of(targets=THREE, mode="auto")
+    session.predict()
+    labels, encoded = session.labels.copy(), calls["encoded"]
+    assert len(session._predictor().looks) == 2
+    session.predict([0])
+    assert calls["encoded"] == encoded + 1 and np.array_equal(session.labels[0], labels[0])
+
+
 def test_several_targets_of_one_slice_share_a_pass(session_of, calls):
     session_of(targets=THREE, mode="auto").predict([2])
     assert set(calls["decoded"]) == {3}
@@ -138,7 +148,7 @@ def test_a_click_beside_the_close_look_brings_the_whole_slice_back(session_of):
     session = session_of(targets=("LV",), mode="click")
     session.add(Click((2, 70, 90)))
     predictor = session._predictor()
-    predictor.remember([(0, 2)], [session.image[2]], [predictor.closer(predictor.whole(session.image[2]), disc_mask(session))])
+    predictor.place((0, 2), predictor.closer(predictor.whole(session.image[2]), disc_mask(session)))
     assert not predictor.canvases[0, 2].covers().all()
     session.add(Click((2, 2, 2)))
     assert predictor.canvases[0, 2].covers().all() and session.mask[2, 2, 2]
