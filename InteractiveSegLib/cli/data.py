@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 LIMIT = 45_000_000  # bytes; what must travel to a machine with a GPU
@@ -11,7 +12,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = commands.add_parser("data", help="pack training data into one bundle, draw what is made of it", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     pack = actions.add_parser("pack", help="make the bundle that `interactive-seg train` reads")
-    pack.add_argument("folder", type=Path, help="folder of .npz packs with a manifest.json")
+    pack.add_argument("folders", metavar="FOLDER", type=Path, nargs="+",
+                      help="folder of .npz packs with a manifest.json, or one pack of such a folder")
     pack.add_argument("-o", "--output", type=Path, required=True, help="the bundle to write")
     for name, what in (("defects", "the six kinds of defective masks"), ("clips", "objects followed through clips")):
         sheet = actions.add_parser(name, help=f"draw a contact sheet: {what}")
@@ -31,8 +33,9 @@ def run_pack(args: argparse.Namespace) -> int:
 
     from ..training.bundle import read_folder, write_bundle
 
-    packs = len(list(args.folder.glob("*.npz")))
-    size = write_bundle(tqdm(read_folder(args.folder), "pack", packs, unit="set"), args.output)
+    packs = sum(1 if folder.is_file() else len(list(folder.glob("*.npz"))) for folder in args.folders)
+    sets = chain.from_iterable(read_folder(folder) for folder in args.folders)
+    size = write_bundle(tqdm(sets, "pack", packs, unit="set"), args.output)
     print(f"{args.output}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         print(f"warning: over the limit of {LIMIT / 1e6:.0f} MB")

@@ -70,11 +70,11 @@ def read_pack(path: Path, about: dict) -> DataSet:
 
 
 def read_folder(folder: Path) -> Iterator[DataSet]:
-    """The packs of a data folder that has a manifest.json, in the order of their names."""
-    paths = sorted(folder.glob("*.npz"))
+    """The packs of a data folder that has a manifest.json, in the order of their names; or one pack of such a folder."""
+    paths = [folder] if folder.is_file() else sorted(folder.glob("*.npz"))
     if not paths:
         raise InteractiveSegError(f"No .npz pack lies in {folder}: give the folder that holds the training packs.")
-    manifest = folder / "manifest.json"
+    manifest = paths[0].parent / "manifest.json"
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     entries = entries if isinstance(entries, list) else entries.get("datasets", entries.get("packs", []))
     about = {entry["name"]: entry for entry in entries}

@@ -1,4 +1,6 @@
 """Training LIM-Net's three networks: what they are shown, and that a tiny one learns from it. Generated data."""
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from InteractiveSegLib import models
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.models import scribbleprompt
 from InteractiveSegLib.models.limnet import quality, ritm, xmem
-from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
+from InteractiveSegLib.training.bundle import Case, DataSet, read_bundle, write_bundle
 from InteractiveSegLib.training.clips import Clips, painted_clip, picture_clip, reflected, start_mask, volume_clip
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes.limnet_click import LIMNetClickRecipe, as_points, first_clicks, next_clicks
@@ -197,6 +199,19 @@ def test_the_quality_network_looks_around_both_masks_wherever_they_lie():
     both = batch.previous_better(image, previous.bool(), current.bool())
     assert torch.allclose(both[:1], batch.previous_better(image[:1], previous[:1].bool(), current[:1].bool()), atol=1e-6)
     assert ((both > 0) & (both < 1)).all()
+
+
+def test_a_single_pack_of_another_folder_joins_the_bundle_and_its_unnamed_labels_are_objects_of_clips(bundle, tmp_path):
+    for folder, key in (("train", "a"), ("more", "b")):
+        (tmp_path / folder).mkdir()
+        index = json.dumps([{"key": key, "subject": key, "spacing_zyx_mm": [1.0, 1.0, 1.0]}])
+        np.savez(tmp_path / folder / f"3d_{key}.npz", index=index, labels=json.dumps({"0": "see the source"}),
+                 **{f"img_{key}": picture_of(EGG), f"lab_{key}": 7 * EGG.astype(np.uint8)})
+    path = tmp_path / "two.bundle"
+    assert main(["data", "pack", str(tmp_path / "train"), str(tmp_path / "more" / "3d_b.npz"), "-o", str(path)]) == 0
+    packed = read_bundle(path)
+    assert [dataset.name for dataset in packed] == ["3d_a", "3d_b"]
+    assert [list(table) for tables in Clips([*packed, *read_bundle(bundle)]).volumes for table in tables] == [[7], [7], [2]]
 
 
 @pytest.mark.parametrize("sheet", ["defects", "clips"])
