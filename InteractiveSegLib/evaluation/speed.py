@@ -95,7 +95,7 @@ def _prepared(network, job: Job, images: np.ndarray, masks: np.ndarray) -> Calla
         context = network.encode(images, masks)
         return lambda *target: network.predict(*target, context)
     kind = torch.bfloat16 if job.how == "bfloat16" else torch.float32
-    net = network.network.to(kind)
+    net = network.network.to(kind, memory_format=torch.channels_last if job.how == "bfloat16" else torch.preserve_format)
     support = torch.from_numpy(np.stack([images, masks], axis=1).astype(np.float32))[None].to(network.device, kind)
     if job.examples == 0:
         support = torch.full((1, 1, 2, network.size, network.size), 0.5, device=network.device, dtype=kind)
