@@ -59,7 +59,8 @@ class TISRecipe:
     error_weight: float = 9.0  # of a voxel that is wrong at the start, beside one that is right
     coarse_share: float = 0.1  # of the samples with tokens of twice the size
     encoder_share: float = 0.45
-    learning_rate: float = 1e-3
+    half_until: float = 0.0  # share of the encoder's stage on patches of half the size: several times as many of them
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 50
     ema_decay: float = 0.99
@@ -101,6 +102,9 @@ class TISRecipe:
     ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
         image, truth = batch
         if self.stages and progress < self.encoder_share:
+            if progress < self.half_until * self.encoder_share:
+                image = F.avg_pool3d(image, model.config.stride)
+                truth = at_size(truth, image.shape[2:])
             yield self.encoder_loss(model, image, truth)
             return
         if not model.refinement.begun:
@@ -224,6 +228,7 @@ class CardiacRecipe(TISRecipe):
     pack: str = "3d_acdc_cine_train"
     name: str = "tis-cardiac"
     patch: tuple[int, ...] = (8, 128, 128)  # nearly all slices, so that they are pooled too
+    half_until: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -232,4 +237,5 @@ class AtriumRecipe(TISRecipe):
 
     pack: str = "3d_la2018_lge_train"
     name: str = "tis-atrium"
-    patch: tuple[int, ...] = (40, 56, 72)
+    patch: tuple[int, ...] = (48, 64, 80)
+    half_until: float = 0.6
