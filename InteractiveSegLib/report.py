@@ -21,7 +21,7 @@ from .geometry import normalise
 from .io import LoadedImage
 from .placement import in_slices
 from .prompts import Box, Click, Prompt, Scribble
-from .types import InteractiveSegError
+from .types import InteractiveSegError, bounding_box
 
 POSITIVE, NEGATIVE = "#2ee65c", "#ff3b30"
 MASK_LINE = {"colors": "#ffb000", "linewidths": 1.6}
@@ -86,11 +86,13 @@ def overlay(
     window: tuple[float, float] | None = None,
     reference: np.ndarray | None = None,
     indices: Sequence[int] = (),
+    closer: bool = False,
 ) -> bytes:
     """A PNG of the prompted slices (of the mask's largest slice when there are none): the mask's contour, the prompts.
 
     mask, reference: bool, the image's shape; the reference is a thin dashed line. prompts: a session's own, in voxels.
-    axis: the array axis whose slices are shown. window: (low, high) intensities. indices: other slices than those.
+    axis: the array axis whose slices are shown. window: (low, high) intensities. indices: other slices than those. closer:
+    show the object's surroundings instead of the whole slices.
     """
     by_slice = prompts_by_slice(prompts, mask.shape, axis)
     indices = list(indices) or list(by_slice) or [int(_planes(mask, axis).sum(axis=(1, 2)).argmax())]
@@ -98,7 +100,9 @@ def overlay(
     view = slice_view(image, axis)
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
-    height, width = view.pixels(_planes(mask, axis)[0]).shape
+    held = mask if reference is None else mask | reference
+    top, bottom, left, right = _surroundings(view.pixels(_planes(held, axis).any(axis=0)), closer)
+    height, width = bottom - top, right - left
     side = 6.0 if columns == 1 else 4.0
     size = (columns * side, rows * (side * min(max(height * view.aspect / width, 0.35), 2.0) + 0.35))
     figure = Figure(figsize=size, facecolor="black", layout="constrained")
@@ -112,9 +116,20 @@ def overlay(
                 _draw_contour(axes, view.pixels(_planes(which, axis)[index]), style)
         for prompt in by_slice.get(index, []):
             _draw_prompt(axes, prompt, view, _planes(mask, axis).shape[1:])
+        axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
+
+
+def _surroundings(shown: np.ndarray, closer: bool) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what to show of a slice, half-open; the object with as much again around it."""
+    (top, left), (bottom, right) = bounding_box(shown)
+    height, width = shown.shape
+    if not closer or bottom == top:
+        return 0, height, 0, width
+    margin = max(bottom - top, right - left, 24) // 2
+    return max(top - margin, 0), min(bottom + margin, height), max(left - margin, 0), min(right + margin, width)
 
 
 def _planes(array: np.ndarray, axis: int) -> np.ndarray:

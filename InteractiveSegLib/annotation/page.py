@@ -95,7 +95,7 @@ def picture_of(study: Study, case: CaseRecord) -> bytes:
     said = standing(study.state.journal(case.name, study.task)[0])
     prompts = [voxel_prompt(prompt_of(action), session.shape, session.placement) for action in said]
     slices = telling_slices(image, mask, reference, session.axis)
-    png = overlay(image, mask, prompts, session.axis, session.window, reference, slices)
+    png = overlay(image, mask, prompts, session.axis, session.window, reference, slices, closer=True)
     make_folder(path.parent)
     replace_bytes(path, png)
     return png

@@ -1,8 +1,10 @@
 """What a study leaves for its user besides the masks: the table, and the curve of prompts per case."""
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from .actions import replace_bytes
 from .state import ACCEPTED, CaseRecord
 
 HEADER = ("order", "case", "status", "prompts", "seconds", "volume_ml", "voxels", "dice", "note")
+OLD = 3600  # seconds
 WINDOW = 5  # cases over which the curve's line is averaged
 
 
@@ -21,6 +24,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InteractiveSegError(f"The folder {folder} cannot be made ({error.strerror}): choose another place.") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written, some time ago: a living one may be at it now."""
+    for part in folder.rglob(".partial-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > OLD:
+                part.unlink()
 
 
 def in_order(cases: Sequence[CaseRecord]) -> list[CaseRecord]:

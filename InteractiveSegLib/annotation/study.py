@@ -16,7 +16,7 @@ from ..types import InteractiveSegError
 from .actions import repeatable, write_prompts
 from .case import OpenCase
 from .cases import find_cases, find_reference
-from .results import draw_curve, make_folder, write_table
+from .results import draw_curve, make_folder, sweep, write_table
 from .state import ACCEPTED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
 
 TASK = re.compile(r"\w[\w .,()+-]{0,59}")
@@ -55,6 +55,7 @@ class Study:
         if not found and not self.cases:
             raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
         self.forget(case.name for case in self.cases if case.status != ACCEPTED)  # left by a process that was killed
+        sweep(self.results)
         self.write_results()
 
     # what is there

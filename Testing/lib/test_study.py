@@ -1,5 +1,7 @@
 """A folder of cases, annotated one after the other: what is found, what is kept, what the next case gains."""
 import csv
+import os
+import time
 
 import numpy as np
 import pydicom
@@ -248,6 +250,16 @@ def test_names_are_in_the_study_s_file_and_not_in_the_context(a_study, folder):
     results = folder / "scans" / "annotations"
     data = {name: b"".join(file.read_bytes() for file in results.glob(f"{name}*")) for name in ("study", "context")}
     assert b"ward/c" in data["study"] and not any(word in data["context"] for word in (b"ward", b"scans", b"Phantom", b"PHANTOM"))
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away_later(a_study):
+    results = a_study().results
+    for name, age in (("old", 7200), ("new", 10)):
+        path = results / f".partial-1-{name}"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    a_study()
+    assert [path.name for path in results.glob(".partial*")] == [".partial-1-new"]
 
 
 def test_two_programs_cannot_mix_their_prompts_in_one_case(a_study):
