@@ -318,6 +318,17 @@ def test_masks_that_cannot_be_carried_are_refused(small_xmem, given):
         carried(small_xmem, given, 1, 4)
 
 
+def test_the_hidden_state_begins_anew_where_a_mask_is_given(small_xmem):
+    slices = [encode(small_xmem, torch.rand(1, 32, 32)) for _ in range(4)]
+    mask = a_mask()[:, :32, :32]
+    run, fresh = (Tracker(small_xmem, MemoryConfig(), (32, 32)) for _ in range(2))
+    run.step(slices[0], mask)
+    run.step(slices[1])
+    run.step(slices[2], mask)
+    fresh.step(slices[2], mask)
+    assert torch.equal(run.hidden, fresh.hidden)
+
+
 def test_a_run_starts_with_a_mask(small_xmem):
     with pytest.raises(InteractiveSegError, match="starts at a slice with a mask"):
         Tracker(small_xmem, MemoryConfig(), (32, 32)).step(encode(small_xmem, torch.rand(1, 32, 32)))
