@@ -12,6 +12,7 @@ from ..io.dicom import Series, list_series
 from ..types import InteractiveSegError
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+STATE = "study.sqlite"  # in the results' folder
 SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
 
 
@@ -49,10 +50,11 @@ def find_cases(study: Path, leave_out: Collection[Path] = ()) -> list[CaseFile]:
 
 
 def walk(folder: Path, skipped: Collection[Path]) -> Iterator[Path]:
-    """The files below a folder, in order, without hidden ones and without the skipped folders."""
+    """The files below a folder, in order, without hidden ones, the skipped folders, and the results of any study."""
     for at, folders, files in os.walk(folder):
         here = Path(at)
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).resolve() not in skipped)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).resolve() not in skipped
+                            and not (here / n / STATE).exists())
         yield from (here / name for name in sorted(files) if not name.startswith("."))
 
 

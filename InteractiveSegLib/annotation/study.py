@@ -15,7 +15,7 @@ from ..session import InteractiveSession
 from ..types import InteractiveSegError
 from .actions import repeatable, write_prompts
 from .case import OpenCase
-from .cases import find_cases, find_reference
+from .cases import STATE, find_cases, find_reference
 from .results import draw_curve, make_folder, sweep, write_table
 from .state import ACCEPTED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
 
@@ -45,9 +45,11 @@ class Study:
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
         self.label, self.frame, self.options = label, frame, options
         self.family = find_family(options.get("model", "scribbleprompt"))
+        if self.output.resolve() == self.folder.resolve():
+            raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
         found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])
         make_folder(self.results)
-        self.state = StudyState(self.output / "study.sqlite")
+        self.state = StudyState(self.output / STATE)
         self.state.put_files(found)
         store = ContextStore(context if context is not None else self.output / "context.sqlite")
         self.context = store.open(self.state.identity(), task)

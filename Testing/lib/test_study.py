@@ -65,6 +65,10 @@ def test_every_image_is_a_case_and_nothing_else_is(tmp_path):
     assert [case.name for case in cases] == ["a", "d.nii", "d.png", "e/series 3", "e/series 7", "ward/f", "x/b", "x/c"]
     assert {case.status for case in cases} == {"todo"}
     assert [case.name for case in Study(scans, "another task").cases] == [case.name for case in cases], "own results are no cases"
+    accepted = Study(scans, TASK, scans / "results")
+    accepted.open("d.png").set_mask(np.ones(SHAPE[1:], bool))
+    accepted.accept()
+    assert (accepted.results / "curve.png").exists() and len(Study(scans, TASK).cases) == len(cases), "nor are others'"
     for case in cases:
         image = Study(scans, TASK).read(case).array
         assert image.shape == (SHAPE[1:] if case.name == "d.png" else SHAPE)
@@ -305,7 +309,7 @@ def test_an_image_that_was_changed_is_said_and_its_journal_kept(a_study, folder)
 @pytest.mark.parametrize(("options", "words"), [
     ({"task": "../up"}, "name of a structure"), ({"task": ""}, "name of a structure"),
     ({"references": "nowhere"}, "not a folder"), ({"folder": "nowhere"}, "not a folder"), ({"folder": "empty"}, "holds no image"),
-    ({"model": "magic"}, "no model"),
+    ({"model": "magic"}, "no model"), ({"output": "scans"}, "among the images"),
 ])
 def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, options, words):
     write_study(tmp_path, ["a.png"])
