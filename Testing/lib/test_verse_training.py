@@ -63,7 +63,7 @@ def test_views_by_name_show_every_known_target_and_slices_without_it(views):
 def test_a_view_is_the_slice_with_its_labels_and_an_experts_strokes(views):
     for view in views:
         assert view.image.shape == view.truth.shape == (64, 64) and view.image.min() >= 0 and view.image.max() <= 1
-        if view.target in (LV, RV):
+        if view.target in (LV, RV, SCAR):
             assert np.array_equal(view.truth, view.labels == view.target + 1) and view.known[view.target]
         if view.target == MYOCARDIUM:
             assert np.array_equal(view.truth, np.isin(view.labels, (MYOCARDIUM + 1, SCAR + 1))), "a scar is myocardium"
