@@ -9,16 +9,23 @@ CANDIDATES := python3.11 python3.12 python3.13 python3.10 python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint
+.PHONY: help demo test lint test-slicer tour
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## build a small study, segment it, write demo/report.html
 	$(VENV)/bin/interactive-seg demo --output demo
 
 test: lint ## run the linter and all tests
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest
+
+test-slicer: ## run the self-tests in an application: make test-slicer SLICER=/path/to/Slicer
+	@test -x "$(SLICER)" || { echo "Give the application: make test-slicer SLICER=/path/to/Slicer" >&2; exit 2; }
+	Testing/slicer/run.sh "$(SLICER)"
+
+tour: $(STAMP) ## draw a radiologist's hour on slicer-core into tour/, and time the write-back
+	QT_QPA_PLATFORM=offscreen $(PYTHON) Testing/lib/extension/tour.py --output tour
 
 lint: $(STAMP) ## run the linter
 	$(VENV)/bin/ruff check .

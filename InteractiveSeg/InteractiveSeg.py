@@ -1,6 +1,7 @@
 """The Slicer module: registers the Segment Editor effects, explains them, installs what they need. Knows no model by name."""
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -38,6 +39,12 @@ prompts from case to case.</p>
 """
 
 
+ACKNOWLEDGEMENT = """
+<p>The networks follow ScribblePrompt (H. E. Wong et al., ECCV 2024), MultiverSeg (H. E. Wong et al., ICCV 2025), VerSe, TIS
+(Liu et al., MICCAI 2022) and LIM-Net; the model cards beside the weights name the training data and their licences.</p>
+"""
+
+
 class InteractiveSeg(ScriptedLoadableModule):
     """What Slicer lists."""
 
@@ -50,7 +57,7 @@ class InteractiveSeg(ScriptedLoadableModule):
         self.parent.dependencies = ["Segmentations", "SegmentEditor"]
         self.parent.contributors = ["The InteractiveSeg developers"]
         self.parent.helpText = HELP
-        self.parent.acknowledgementText = "ScribblePrompt: H. E. Wong et al., ECCV 2024. The model cards name the training data."
+        self.parent.acknowledgementText = ACKNOWLEDGEMENT
         self.parent.icon = qt.QIcon(str(resource_path("Icons/InteractiveSeg.png")))
         slicer.app.connect("startupCompleted()", register_effects)
 
@@ -58,8 +65,10 @@ class InteractiveSeg(ScriptedLoadableModule):
 def register_effects() -> None:
     """Once, when Slicer has started: the Segment Editor's factory is not there before."""
     import InteractiveSegEffects  # imports the library, which start-up should not wait for
+    from InteractiveSegBridge.sample_data import register_sample_data
 
     InteractiveSegEffects.register_effects()
+    register_sample_data()
 
 
 class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -233,11 +242,15 @@ class InteractiveSegTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:  # the only test_ or runTest method: unittest would run others a second time
         from InteractiveSegSelfTest import desktop, scenarios
 
-        for effect_name, scenario in scenarios.ALL:
-            with self.subTest(scenario.__name__):
+        for effect_name, scenario, family in scenarios.cases():
+            with self.subTest(f"{scenario.__name__}, {family}"):
                 slicer.mrmlScene.Clear(0)
-                stage = desktop.DesktopStage(effect_name)
+                stage = desktop.DesktopStage(effect_name, family)
                 try:
                     scenario(stage)
                 finally:
                     stage.close()
+                logging.info("InteractiveSeg self-test: %s with %s passed", scenario.__name__, family)
+        with self.subTest("study"):
+            slicer.mrmlScene.Clear(0)
+            logging.info("InteractiveSeg self-test: the study %s", desktop.annotate_a_study())

@@ -40,6 +40,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     Subclasses set NAME, TITLE and HELP and implement `handleMouse`.
     """
 
+    DRAG_MOVES = False  # a drag without Alt moves a prompt: only where it has no other meaning
+
     def __init__(self, scriptedEffect) -> None:
         scriptedEffect.name = self.NAME
         scriptedEffect.title = self.TITLE

@@ -13,6 +13,7 @@ from .AbstractInteractiveEffect import PRESSES, AbstractInteractiveEffect
 class InteractiveClickEffect(AbstractInteractiveEffect):
     """Left click adds, Ctrl + left click removes."""
 
+    DRAG_MOVES = True
     NAME = "InteractiveClick"
     TITLE = "Interactive click"
     HELP = (

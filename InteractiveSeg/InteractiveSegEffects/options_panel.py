@@ -25,7 +25,8 @@ class OptionsPanel:
         self._addVolume()
         self.statusLabel = self._line()
         hint = self._line()
-        hint.text = f"Drag a prompt's + or − to move it; {keys.DELETE} removes the one under the mouse."
+        drag = "Drag" if effect_name == keys.TOOLS[0].effect else "Alt + drag"
+        hint.text = f"{drag} a prompt's + or − to move it; {keys.DELETE} removes the one under the mouse."
 
     def _addTools(self, effect_name: str) -> None:
         self.toolButtons = {tool.effect: _button(f"{tool.word} ({tool.key})", "") for tool in keys.TOOLS}

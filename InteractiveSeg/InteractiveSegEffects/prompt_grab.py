@@ -26,7 +26,8 @@ class PromptGrab:
         """True when the event was ours. A press and release on the spot is an ordinary click, which the effect gets then."""
         xy = interactor.GetEventPosition()
         if eventId == vtk.vtkCommand.LeftButtonPressEvent:
-            prompt = self._promptAt(viewWidget, xy)
+            takes = self._effect.DRAG_MOVES or interactor.GetAltKey()  # a stroke may begin where a click was
+            prompt = self._promptAt(viewWidget, xy) if takes else None
             self._held = (viewWidget, prompt, xy) if prompt is not None else None
             return self._held is not None
         if self._held is None or self._held[0] != viewWidget:

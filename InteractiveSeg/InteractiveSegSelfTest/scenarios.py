@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import numpy as np
+from InteractiveSegBridge.advice import missing_weights
+
+from InteractiveSegLib.models import list_families
 
 from .phantom import CENTRE_KJI, NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI, RADII_KJI, ellipsoid
 
@@ -69,9 +72,49 @@ def dice(one: np.ndarray, two: np.ndarray) -> float:
     return float(2 * (one & two).sum() / total) if total else 1.0
 
 
+def a_stroke_adds_to_the_clicks(stage) -> None:
+    """A stroke through the object keeps what a click of the other tool had said."""
+    k, j, i = CENTRE_KJI
+    truth = ellipsoid(CENTRE_KJI, RADII_KJI)[k]
+    stage.drag((k, j - 8, i), (k, j + 8, i))
+    stage.settle()
+    stage.drag((k, j, i - 6), (k, j, i + 6))
+    stage.settle()
+    mask = stage.mask()
+    assert mask[k, j - 6 : j + 7, i].all(), "what was painted belongs to the segment"
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {k}, "only the slice painted has changed"
+    assert dice(mask[k], truth) > 0.6, "the ellipsoid is found"
+    assert len(stage.prompts()) == 2
+
+
+def prompts_survive_saving(stage) -> None:
+    """Segment and prompts are there again after the scene was saved, closed and loaded, at the same place in the patient."""
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    place, voxels = stage.ras_of(CENTRE_KJI), stage.mask().sum()
+    stage.save_and_load()
+    assert stage.mask().sum() == voxels
+    [prompt] = stage.prompts()
+    assert np.allclose(stage.ras_of(prompt.position), place, atol=0.01), "the prompt is where it was"
+    assert stage.mask()[prompt.position]
+
+
 ALL = (
     ("InteractiveClick", clicks_fill_the_ellipsoid),
     ("InteractiveClick", control_click_removes),
     ("InteractiveClick", undo_and_redo_are_exact),
+    ("InteractiveClick", prompts_survive_saving),
     ("InteractiveBox", box_segments_what_it_encloses),
+    ("InteractiveScribble", a_stroke_adds_to_the_clicks),
 )
+
+
+def cases() -> list:
+    """(effect, scenario, family) for every family whose weights are shipped, as far as it works slice by slice on any object."""
+    return [
+        (effect, scenario, family.name)
+        for family in list_families()
+        if not family.volumetric and not family.targets and not missing_weights(family)
+        for effect, scenario in ALL
+        if effect[len("Interactive") :] in family.prompts
+    ]

@@ -13,7 +13,7 @@ FIELD_OF_VIEW_MM = 90.0
 
 
 class Stage:
-    """Subclasses make `segmentation`, `segment_id` and `view`, and implement `event`, `undo` and `redo`."""
+    """Subclasses make `segmentation`, `segment_id` and `view`, and implement `event`, `undo`, `redo` and `save_and_load`."""
 
     def __init__(self, ijk_to_ras=None) -> None:
         matrix = oblique_ijk_to_ras() if ijk_to_ras is None else ijk_to_ras
@@ -27,6 +27,14 @@ class Stage:
     def event(self, name: str, xy, control: bool = False):
         """One mouse event in the view."""
         raise NotImplementedError
+
+    def save_and_load(self):
+        """Save the scene to an .mrb file, close it, load the file, and open the editor on what was loaded."""
+        raise NotImplementedError
+
+    def prompts(self) -> tuple:
+        """Prompts on the chosen segment."""
+        return workbench().prompts(self.editor_node)
 
     def show_slice_of(self, kji=CENTRE_KJI, axis: int = 0, tilt_degrees: float = 0.0) -> None:
         """Turn the view to the slices along an array axis, tilted about the view's first axis, and move it to a voxel."""

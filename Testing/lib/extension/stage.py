@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import collections
+import tempfile
 
 import numpy as np
 import slicer
@@ -71,6 +72,22 @@ class CoreStage(Stage):
         interactor.InvokeEvent(name)
         interactor.RemoveObserver(tag)
         return bool(seen)
+
+    def save_and_load(self):
+        effect, names = self.active.scripted.name, (self.volume.GetName(), self.segmentation.GetName())
+        scene = self.application.scene
+        self.active.deactivate()
+        with tempfile.TemporaryDirectory() as folder:
+            self.application.prepare_files(f"{folder}/cache")
+            assert scene.WriteToMRB(f"{folder}/scene.mrb")
+            scene.Clear(0)
+            self.application.prepare_files(f"{folder}/cache")
+            messages = slicer.vtkMRMLMessageCollection()
+            assert scene.ReadFromMRB(f"{folder}/scene.mrb", False, messages), messages.GetAllMessagesAsString()
+        self.volume, self.segmentation = (slicer.util.getNode(name) for name in names)
+        self.take_up_editing()
+        self.choose(effect)
+        self.show_slice_of()
 
     def add_segment(self, name, mask):
         """Another segment with these voxels; the first one stays selected."""

@@ -39,30 +39,14 @@ def same(one, two):
     return one == two
 
 
-def restart(stage):
-    """As if Slicer had been closed: nothing is left but the scene."""
-    stage.active.deactivate()
-    _shared.pop().close()
-
-
 @pytest.fixture()
-def saved_and_loaded(tmp_path):
-    """Write the scene to an .mrb file, clear it, read the file; the stage then stands on the nodes read."""
+def saved_and_loaded():
+    """Save, as if Slicer had been closed: nothing is left but the file; load it."""
 
-    def go(a_stage):
-        scene, path = a_stage.application.scene, str(tmp_path / "scene.mrb")
-        names = a_stage.volume.GetName(), a_stage.segmentation.GetName()
-        restart(a_stage)
-        a_stage.application.prepare_files(tmp_path / "cache")
-        assert scene.WriteToMRB(path)
-        scene.Clear(0)
-        a_stage.application.prepare_files(tmp_path / "cache")
-        messages = slicer.vtkMRMLMessageCollection()
-        assert scene.ReadFromMRB(path, False, messages), messages.GetAllMessagesAsString()
-        a_stage.volume, a_stage.segmentation = (slicer.util.getNode(name) for name in names)
-        a_stage.take_up_editing()
-        a_stage.choose("InteractiveClick")
-        a_stage.show_slice_of(CENTRE_KJI)
+    def go(stage):
+        stage.active.deactivate()
+        _shared.pop().close()
+        stage.save_and_load()
 
     return go
 
@@ -224,14 +208,32 @@ def test_a_prompt_cannot_be_dropped_outside_the_volume(a_stage):
     assert prompts(a_stage) == (Click(position=CENTRE_KJI),)
 
 
-def test_a_box_and_a_stroke_are_moved_by_their_signs_too(a_stage):
+def test_a_box_is_moved_by_its_sign_with_the_click_tool_or_with_alt(a_stage):
     a_stage.choose("InteractiveBox")
     a_stage.drag((8, 20, 44), (8, 40, 63))
     a_stage.settle()
+    a_stage.choose("InteractiveClick")
     corner = np.array([8, 19.5, 43.5])
     a_stage.drag(corner, corner + (0, 3, -4))
     a_stage.settle()
     assert prompts(a_stage) == (Box((8, 23, 40), (9, 44, 60)),)
+    a_stage.choose("InteractiveBox")
+    a_stage.view.sliceView().interactor().SetAltKey(1)
+    corner += (0, 3, -4)
+    a_stage.drag(corner, corner + (0, -3, 4))
+    a_stage.view.sliceView().interactor().SetAltKey(0)
+    a_stage.settle()
+    assert prompts(a_stage) == (Box((8, 20, 44), (9, 41, 64)),)
+
+
+def test_a_stroke_that_begins_where_a_click_was_is_a_stroke(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.choose("InteractiveScribble")
+    a_stage.drag(CENTRE_KJI, (K, J + 8, COLUMN))
+    a_stage.settle()
+    assert prompts(a_stage)[0] == Click(CENTRE_KJI)
+    assert isinstance(prompts(a_stage)[1], Scribble)
 
 
 def test_cancelling_a_move_leaves_all_as_it_was(a_stage):

@@ -4,13 +4,9 @@ from __future__ import annotations
 import pytest
 from InteractiveSegSelfTest import scenarios
 
-from InteractiveSegLib.models import list_families
-from InteractiveSegLib.weights import read_manifest
-
-SHIPPED = {entry["family"] for entry in read_manifest()}
+CASES = [*((effect, scenario, "flood") for effect, scenario in scenarios.ALL), *scenarios.cases()]
 
 
-@pytest.mark.parametrize("family", ["flood", *(spec.name for spec in list_families() if SHIPPED.issuperset(spec.networks))])
-@pytest.mark.parametrize(("effect", "scenario"), scenarios.ALL, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("effect", "scenario", "family"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_scenario(make_stage, effect, scenario, family):
     scenario(make_stage(effect=effect, family=family))
