@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..types import InteractiveSegError
+from ..types import InteractiveSegError, bounding_box
 from .bundle import Case, DataSet, read_bundle
 
 FOREGROUND_SHARE = 0.5  # of patches are centred on a labelled voxel; nnU-Net guarantees a third
@@ -74,6 +74,13 @@ def clip_of(dataset: DataSet) -> tuple[float, ...]:
     low, high = np.percentile(inside, [0.5, 99.5])
     inside = inside.clip(low, high)
     return float(low), float(high), float(inside.mean()), float(inside.std())
+
+
+def reach_of(dataset: DataSet) -> float:
+    """A third of the extent of what is labelled in a volume, mm: the median over volumes of the axes' geometric mean."""
+    boxes = [(bounding_box(case.labels > 0), case.spacing) for case in dataset.cases if case.labels.any()]
+    extents = [np.prod(np.subtract(stop, start) * np.array(spacing)) ** (1 / 3) for (start, stop), spacing in boxes]
+    return round(float(np.median(extents)) / 3, 1)
 
 
 class PatchStream(IterableDataset):

@@ -22,7 +22,8 @@ class TISConfig:
     """The network's shape and what its data look like. Tuples are in array order (k, j, i).
 
     targets: names of labels 1, 2, ...; spacing: mm; patch: voxels of a window; clip: intensities (low, high, mean, deviation)
-    of a CT data set, empty where each volume is normalised by itself; stride: voxels per token.
+    of a CT data set, empty where each volume is normalised by itself; stride: voxels per token; reach: mm, about a third of the
+    objects' extent, the unit of the distance between a voxel and a click.
     width, layers: 32 x 6 here, the paper gives six layers and no width.
     """
 
@@ -34,6 +35,7 @@ class TISConfig:
     features: tuple[int, ...]
     stride: tuple[int, ...]
     clip: tuple[float, ...] = ()
+    reach: float = 10.0
     trans_bias: bool = False
     width: int = 32
     heads: int = 4
@@ -51,7 +53,7 @@ class TIS(nn.Module):
         classes = len(config.targets) + 1
         self.encoder = Encoder(1, classes, config.features, config.kernels, config.strides, config.trans_bias)
         self.refinement = Refinement(config.features[0], classes, config.spacing, config.stride, config.width, config.heads,
-                                     config.layers, config.click_encoding, config.label_assignment)
+                                     config.layers, config.reach, config.click_encoding, config.label_assignment)
         text = json.dumps(dataclasses.asdict(config)).encode()
         self.register_buffer(ABOUT, torch.tensor(list(text), dtype=torch.uint8))
 

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 GRID = 8  # side of the learnable position grid
 CHUNK = 16384  # tokens compared with the clicks at a time; bounds the memory
-REACH = 10.0  # mm; unit of the distance between a voxel and a click
 # Where training starts (ours): as a brush that copies a click's category to what is near and alike, one radius per head.
 SLOPES = (1.0, 3.0, 10.0, 30.0)  # how fast a head forgets a click with the squared distance
 ALONE = -2.0  # score of "none of the clicks"
@@ -112,15 +111,16 @@ def silent(layer: nn.Linear) -> nn.Linear:
 class Refinement(nn.Module):
     """Features, start labels and clicks of one crop -> logits of every class at full resolution.
 
-    stride: voxels per token along each axis at the least; a coarser one may be asked for. Where tokens are coarser than
-    voxels, the linear head also reads the full features and the start labels of each voxel (ours).
+    stride: voxels per token along each axis at the least; a coarser one may be asked for. Where tokens are coarser than voxels,
+    the linear head also reads the full features and the start labels of each voxel (ours). reach: mm, the unit of distances.
     click_encoding, label_assignment: off for the ablation of the paper's Table 2.
     """
 
     def __init__(self, inputs: int, classes: int, spacing: Sequence[float], stride: Sequence[int], width: int, heads: int,
-                 layers: int, click_encoding: bool = True, label_assignment: bool = True) -> None:
+                 layers: int, reach: float = 10.0, click_encoding: bool = True, label_assignment: bool = True) -> None:
         super().__init__()
-        self.classes, self.spacing, self.stride = classes, tuple(spacing), tuple(stride)
+        self.classes, self.stride = classes, tuple(stride)
+        self.unit = tuple(step / reach for step in spacing)
         self.label_assignment = label_assignment
         self.project = nn.Linear(inputs, width)
         self.position = nn.Parameter(fourier_grid(width))
@@ -155,7 +155,7 @@ class Refinement(nn.Module):
         tokens = self.project(pooled) + position[0].flatten(1).T
         cells = torch.div(clicks, torch.tensor(stride, device=clicks.device), rounding_mode="floor")
         flat = (cells[:, 0] * grid[1] + cells[:, 1]) * grid[2] + cells[:, 2]
-        unit = torch.tensor(self.spacing, device=features.device) / REACH
+        unit = torch.tensor(self.unit, device=features.device)
         apart = torch.cdist((clicks + 0.5) * unit, middles(grid, stride, unit)).square()
         named = self.categories[labels]
         for n, assignment in enumerate(self.assignments):

@@ -21,7 +21,7 @@ from ...models.tis.prepare import crop_box, normalise, token_stride
 from ...robot_volume import BAD_STARTS, bad_start, disturbance, next_click
 from ...types import InteractiveSegError
 from ..bundle import DataSet
-from ..volumes import PatchStream, clip_of, read_labelled_folder, read_set
+from ..volumes import PatchStream, clip_of, reach_of, read_labelled_folder, read_set
 
 
 @lru_cache(maxsize=1)
@@ -82,8 +82,8 @@ class TISRecipe:
                          self.max_stages, self.patch)
         targets = tuple(data.labels[n] for n in sorted(data.labels))
         config = TISConfig(targets, plan.spacing, plan.patch, plan.strides, plan.kernels, plan.features, plan.strides[1],
-                           clip_of(data), width=self.width, layers=self.layers, click_encoding=self.click_encoding,
-                           label_assignment=self.label_assignment)
+                           clip_of(data), reach_of(data), width=self.width, layers=self.layers,
+                           click_encoding=self.click_encoding, label_assignment=self.label_assignment)
         return config if self.encoder is None else with_encoder(config, read_nnunet(self.encoder))
 
     def build(self) -> nn.Module:
