@@ -109,3 +109,11 @@ def test_no_line_of_the_extension_opens_a_connection():
     for path in (ROOT / "InteractiveSeg").rglob("*.py"):
         text = path.read_text(encoding="utf8")
         assert not re.search(r"urlopen|requests\.|socket\.|urlretrieve|http\.client", text), path
+
+
+def test_every_test_that_the_readme_names_exists():
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    named = set(re.findall(r"`(test_\w+)`", readme))
+    sources = "\n".join(path.read_text(encoding="utf8") for path in (ROOT / "Testing").rglob("test_*.py"))
+    assert len(named) >= 25
+    assert not {name for name in named if f"def {name}(" not in sources}
