@@ -19,7 +19,7 @@ def prompt_until(case: OpenCase, robot: Robot, target_dice: float, most: int, rn
     propagate: finish one slice after the other, and carry its mask to the others before the next.
     """
     if case.reference is None:
-        raise InteractiveSegError(f"{case.name} has no reference, which the robot user needs: add one, or skip the case.")
+        raise InteractiveSegError(f"{case.name} has no reference, which the robot user needs: add one.")
     flat, axis = case.reference.ndim == 2, case.session.axis
     truth = case.reference[None] if flat else np.moveaxis(case.reference, axis, 0)
     given: Counter[int] = Counter()

@@ -54,6 +54,7 @@ class Study:
         store = ContextStore(context if context is not None else self.output / "context.sqlite")
         self.context = store.open(self.state.identity(), task)
         self.case: OpenCase | None = None
+        self.make_session(LoadedImage(np.zeros((2, 2, 2)), np.eye(4), "", ""))  # so that a wrong option is said before any work
         if not found and not self.cases:
             raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
         self.forget(case.name for case in self.cases if case.status != ACCEPTED)  # left by a process that was killed

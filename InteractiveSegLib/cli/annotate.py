@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
             print(line_of(record, len(study.cases)), flush=True)
     except KeyboardInterrupt:
         print(f"\n{args.study}: interrupted; the same command goes on from here", file=sys.stderr)
-        finish(study)
         raise
-    finish(study)
+    finally:
+        finish(study)
     return 0
 
 
@@ -117,11 +117,13 @@ def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
         passed.add(name)
         try:
             case = study.open(name)
-            prompt_case(case, args, prompts.get(name, []))
+            if args.robot and case.reference is None:
+                raise InteractiveSegError("There is no reference, which the robot user needs: add one and reopen the case.")
         except InteractiveSegError as error:
             print(f"{name}: skipped, {error}", file=sys.stderr)
             yield study.skip(str(error), name)
             continue
+        prompt_case(case, args, prompts.get(name, []))
         yield study.accept()
 
 
@@ -164,6 +166,7 @@ def finish(study) -> None:
     """Write the page and the prompts, and say where all of it lies."""
     from ..annotation.page import write_page
 
+    study.write_results()
     page = write_page(study)
     study.write_prompts(study.results / "prompts.json")
     cases = study.cases

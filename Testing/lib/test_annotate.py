@@ -112,6 +112,14 @@ def test_it_goes_on_after_an_interruption_and_loses_nothing(folder, monkeypatch,
         assert float(row["dice"]) >= 0.8 and abs(int(row["prompts"]) - int(whole[name]["prompts"])) <= 4
 
 
+def test_a_wrong_prompt_stops_the_work_and_leaves_the_case_in_progress(folder, capsys):
+    write_file({"b": [{"click": [20, 22]}, {"click": [900, 22]}], "c": [{"click": [2, 20, 22]}]})
+    assert run("--prompts", "prompts.json") == 1
+    said = capsys.readouterr().err
+    assert "lies outside the image" in said and said.count("\n") == 1
+    assert {name: row["status"] for name, row in rows().items()} == {"a": "todo", "b": "in progress", "c": "todo"}
+
+
 def test_cases_are_skipped_and_reopened_by_name(folder):
     assert run("--skip", "a", "--skip", "c") == 0
     assert {name: row["status"] for name, row in rows().items()} == {"a": "skipped", "b": "todo", "c": "skipped"}
@@ -125,7 +133,7 @@ def test_a_case_that_cannot_be_read_is_skipped_with_the_reason_and_the_others_ar
     assert run("--robot", "--references", "masks", "--max-prompts", 1) == 0
     table = rows()
     assert {name: row["status"] for name, row in table.items()} == {"a": "skipped", "b": "accepted", "c": "skipped"}
-    assert "not an image" in table["a"]["note"] and "no reference" in table["c"]["note"]
+    assert "not an image" in table["a"]["note"] and "There is no reference" in table["c"]["note"]
     assert "a: skipped" in capsys.readouterr().err
 
 
@@ -133,7 +141,7 @@ def test_a_case_that_cannot_be_read_is_skipped_with_the_reason_and_the_others_ar
     (["--robot"], "needs --references"),
     (["--robot", "--references", "masks", "--target-dice", "2"], "--target-dice 2.0"),
     (["--skip", "z"], "no case 'z'"),
-    (["--prompts", "none.json"], "cannot be read as JSON"),
+    (["--prompts", "none.json"], "cannot be read as JSON"), (["--axis", "up"], "axis 'up'"), (["--window", "5,5"], "is empty"),
 ])
 def test_a_mistake_is_one_sentence_before_any_work(folder, words, sentence, capsys):
     assert run(*words) == 1
