@@ -1,8 +1,8 @@
 """TIS in a session: the automatic label map of a volume, and the same map corrected by clicks of any class.
 
-The rules that hold whatever the network says are kept here. Without a click nothing changes. A voxel changes only to a class
-that a click names, and only from the background or from a class that a click names or lies on: every other class keeps all it
-has. The later of two clicks on one place counts. A clicked voxel has the click's class.
+The rules that hold whatever the network says are kept here. Without a click nothing changes. The network hears all clicks, but
+the last one decides what may change: voxels become its class, and only those of the background, of its class or of a class that
+it lies on; every other class keeps all it has. The later of two clicks on one place counts. A clicked voxel has its class.
 """
 from __future__ import annotations
 
@@ -76,22 +76,26 @@ class TISPredictor:
         return self.ours[self._automatic]
 
     def refine(self, image: np.ndarray, start: np.ndarray, labels: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
-        """uint8 labels (k, j, i): `start` corrected by all prompts given since. labels: what is shown now; it follows from the
-        start and the prompts, and is not read."""
-        clicks = {}
+        """uint8 labels (k, j, i): what the last prompt makes of `labels`, the map that is shown now.
+
+        start: the map before all of these prompts, automatic or by hand; the network compares every voxel's label there with
+        all prompts since.
+        """
+        clicks: dict[tuple[int, ...], int] = {}
         for prompt in prompts:
-            for place in voxels_of(prompt):
+            label = find_label(prompt, self.targets) if prompt.positive else 0
+            last = voxels_of(prompt)
+            for place in last:
                 clicks.pop(place, None)
-                clicks[place] = find_label(prompt, self.targets) if prompt.positive else 0
+                clicks[place] = label
         if not clicks:
             return start.copy()
         self.encode(image)
         places, named = np.array(list(clicks)), np.array(list(clicks.values()))
         box, found = self.correct(start, places, named)
-        found, before, new = self.ours[found], start[box], start.copy()
-        open_to_change = {0, *named.tolist(), *start[tuple(places.T)].tolist()}
-        allowed = np.isin(found, named) & np.isin(before, list(open_to_change))
-        new[box] = np.where(allowed, found, before)
+        new, before = labels.copy(), labels[box]
+        concerned = {0, label, *labels[tuple(np.array(last).T)].tolist()}
+        new[box] = np.where((self.ours[found] == label) & np.isin(before, list(concerned)), np.uint8(label), before)
         new[tuple(places.T)] = named
         return new
 

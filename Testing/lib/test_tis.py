@@ -95,17 +95,29 @@ def test_a_click_on_another_class_opens_it_for_change(weights):
     assert set(session.labels[changed]) == {2}
 
 
-def test_of_two_clicks_on_one_place_the_later_counts(weights):
-    session, _ = a_session(weights, 2)
+@pytest.mark.parametrize("labels", [("part 1", "part 2"), ("part 2", "part 1"), ("part 1", "background")])
+def test_of_two_clicks_on_one_place_the_later_counts(weights, labels):
+    session, start = a_session(weights, 2)
     place = (8, 12, 10)
-    for clicks in (("part 1", "part 2"), ("part 2", "part 1"), ("part 1", "background")):
-        session.set_labels(a_start(2)[1])
-        for label in clicks:
-            session.add(Click(place, label=label))
-        alone = InteractiveSession(session.image, model="tis", weights=weights[2], targets=names(2), device="cpu")
-        alone.set_labels(a_start(2)[1])
-        alone.add(Click(place, label=clicks[-1]))
-        assert np.array_equal(session.labels, alone.labels), "the earlier one is forgotten"
+    shown = []
+    for label in labels:
+        session.add(Click(place, label=label))
+        shown.append(session.labels.copy())
+    alone, _ = a_session(weights, 2)
+    alone.add(Click(place, label=labels[1]))
+    assert session.mask_of(labels[1])[place] if labels[1] != "background" else session.labels[place] == 0
+    same = (shown[0] == 0) & (start == 0)
+    assert np.array_equal(session.labels[same], alone.labels[same]), "the network hears the later one alone"
+
+
+def test_a_click_leaves_alone_what_earlier_clicks_made_of_other_classes(weights):
+    session, _ = a_session(weights, 5)
+    for n, place in ((2, (1, 1, 1)), (4, (14, 22, 18)), (1, (8, 20, 10))):
+        before = session.labels.copy()
+        under = before[place]
+        session.add(Click(place, label=f"part {n}"))
+        for other in {1, 2, 3, 4, 5} - {n, under}:
+            assert np.array_equal(session.labels == other, before == other)
 
 
 def test_a_click_given_twice_is_one_click(weights):
