@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from shapes import ellipsoid
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
+from InteractiveSegLib.inference.sliding import predict_volume
 from InteractiveSegLib.models.tis.network import TISConfig, build, load
 from InteractiveSegLib.predictors.tis import labels_at
 
@@ -230,3 +231,18 @@ def test_a_large_crop_is_read_with_coarser_tokens_and_keeps_its_size(weights):
     features, start = torch.randn(4, 9, 10, 11), torch.zeros(9, 10, 11, dtype=torch.long)
     clicks = torch.tensor([[8, 9, 10]]), torch.tensor([1])
     assert network.refinement(features, start, *clicks, stride=(4, 4, 4)).shape == (3, 9, 10, 11)
+
+
+def test_a_volume_larger_than_a_window_is_read_whole_and_mirrored_on_demand():
+    def network(x):
+        ramp = torch.arange(x.shape[2], dtype=x.dtype)[:, None, None].expand(x.shape[2:])
+        return torch.cat([x, ramp[None, None]], dim=1), 2 * x
+
+    volume = torch.randn(1, 20, 12, 30)
+    logits, features = predict_volume(network, volume, (8, 8, 8))
+    assert torch.allclose(logits[:1], volume, atol=1e-5)
+    assert torch.allclose(features, 2 * volume, atol=1e-5)
+    mirrored, same = predict_volume(network, volume, (8, 8, 8), mirror=(0,))
+    assert torch.allclose(mirrored[:1], volume, atol=1e-5), "flipped back"
+    assert torch.allclose(mirrored[1], (logits[1] + logits[1].flip(0)) / 2, atol=1e-4)
+    assert torch.allclose(same, features)
