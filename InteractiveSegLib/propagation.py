@@ -20,7 +20,7 @@ from .models.limnet.propagation import EncodedSlices, propagate
 from .types import bounding_box
 
 KEPT = 2 * 2**30  # bytes of encoded slices that are kept, at most
-FILL = 0.45  # share of the canvas's side that the objects take on the slices they are known on
+FILL = 0.6  # share of the canvas's side that the objects take on the slices they are known on
 ROOM = 0.8  # the canvas moves when they take more of it
 FINEST = 0.5  # slice pixels per canvas pixel, at least: finer shows nothing new
 WIDER = 1.6  # how much more a canvas shows after an object reached its edge

@@ -117,7 +117,7 @@ def test_a_run_ends_where_the_object_ends(networks):
     truth |= ellipsoid((60, 40, 40), (40, 20, 20), (4.5, 9, 9))  # another one, far away
     session = a_session(truth, slices=(10,))
     steps = carried(session)
-    assert overlap(session.mask[:20], truth[:20]) > 0.95
+    assert overlap(session.mask[:20], truth[:20]) > 0.93
     assert not session.mask[20:].any()
     assert max(step.index for step in steps) < 20, "the slices after it are not even looked at"
 
