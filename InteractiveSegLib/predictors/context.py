@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,16 +126,17 @@ def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
 def answer(request: Request, network, first: SlicePredictor) -> np.ndarray:
     """Logits (rows, columns) of one slice. network: has `size`, `refines` and `predict(images, prompts, previous)`.
 
-    Where it refines, `first` answers the prompts and the network adds what the examples say; on its canvas, so that the detail
-    of the first answer stays.
+    A network that refines is asked before any prompt only, and `first` takes its answer on from there: what the shipped one
+    adds to a prompted answer made it worse from the second prompt on (glands, kidney; 2026-11-20).
     """
+    if network.refines and request.prompts:
+        start = request.previous
+        if start is None:
+            start = answer(replace(request, prompts=()), network, first)
+        return first.predict([replace(request, previous=start)])[0]
     image = normalise(request.image, first.window)
     canvas = Canvas(image.shape, first.spacing, network.size)
-    before = request.previous
-    if network.refines:
-        before = first.predict([request])[0] if request.prompts else None
+    before = None if network.refines else request.previous
     logits = SlicePredictor(network, first.spacing, first.window).look([request], [image], [canvas], [before])[0]
-    if network.refines and before is not None:
-        logits = before + logits - canvas.expand(canvas.shrink(before))
     keep_prompts(logits, request.prompts)
     return logits

@@ -6,8 +6,10 @@ from safetensors.torch import save_file
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.context import ContextSet, ContextStore
+from InteractiveSegLib.models import load
 from InteractiveSegLib.models.multiverseg import MultiverSegConfig, MultiverSegNet
 from InteractiveSegLib.predictors import context as predictor_module
+from InteractiveSegLib.predictors.slices import Request, SlicePredictor
 
 
 @pytest.fixture(scope="module")
@@ -152,17 +154,38 @@ def test_one_context_serves_one_structure(a_case):
         a_case(ContextSet(), targets=("left", "right"))
 
 
-def test_a_network_that_refines_starts_from_scribbleprompts_answer_and_keeps_its_detail(a_disk, tmp_path):
-    network = MultiverSegNet(MultiverSegConfig((4, 4), refines=True))
-    for parameter in network.out_conv.parameters():
-        torch.nn.init.zeros_(parameter)  # it adds nothing
-    save_file(network.state_dict(), tmp_path / "silent.safetensors")
+def test_prompts_go_on_from_what_the_examples_told_with_or_without_a_look_at_it(a_disk, tmp_path):
+    torch.manual_seed(3)
+    path = tmp_path / "refines.safetensors"
+    save_file(MultiverSegNet(MultiverSegConfig((4, 4), refines=True)).state_dict(), path)
     context = ContextSet()
     context.add(*a_disk)
-    session = InteractiveSession(a_disk[0], model="multiverseg", weights=tmp_path / "silent.safetensors", context=context)
+    sessions = [InteractiveSession(a_disk[0], model="multiverseg", weights=path, context=context) for _ in range(2)]
+    sessions[0].predict()
+    for session in sessions:
+        session.add(Click((40, 70)))
+    alone = InteractiveSession(a_disk[0])
+    alone.add(Click((40, 70)))
+    assert np.array_equal(sessions[0].probability, sessions[1].probability)
+    assert not np.allclose(sessions[0].probability, alone.probability, atol=1e-3), "the examples count"
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_a_network_that_refines_hands_its_answer_to_scribbleprompt_when_prompts_come(a_disk, tmp_path, asked_first):
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    save_file(MultiverSegNet(MultiverSegConfig((4, 4), refines=True)).state_dict(), path)
+    context = ContextSet()
+    context.add(*a_disk)
+    sessions = [InteractiveSession(a_disk[0], model="multiverseg", weights=path, context=context) for _ in range(2)]
+    sessions[0].predict()
+    alone = sessions[0].probability.copy()
     plain = InteractiveSession(a_disk[0])
-    for click in (Click((40, 70)), Click((5, 5), positive=False)):
-        session.add(click)
-        plain.add(click)
-        assert np.allclose(session.probability, plain.probability, atol=1e-5)
-    assert session.mask.any()
+    plain.add(Click((40, 70)))
+    session = sessions[0 if asked_first else 1]
+    session.add(Click((40, 70)))
+    first = SlicePredictor(load("scribbleprompt", None, "cpu"), (1.0, 1.0))
+    start = np.log(alone / (1 - alone))
+    expected = first.predict([Request(a_disk[0], (Click((40, 70)),), start)])[0]
+    assert np.allclose(session.probability, 1 / (1 + np.exp(-expected)), atol=1e-3)
+    assert not np.allclose(session.probability, plain.probability, atol=1e-3)
