@@ -23,7 +23,7 @@ NOTHING = 0.5  # image and mask of the one entry that stands for an empty contex
 class MultiverSegConfig:
     """The network's shape. Published: four levels of 256 features, trained on 128 x 128 slices with up to 64 examples.
 
-    refines: the answer is the previous logits plus the network's output, and ScribblePrompt answers the prompts first.
+    refines: the answer is the previous logits plus the network's output; trained on ScribblePrompt's answers to prompts.
     """
 
     features: tuple[int, ...] = (256, 256, 256, 256)
