@@ -19,6 +19,7 @@ from .sessions import Choice, SegmentSession, State
 from .tasks import Cancelled
 from .worker import Task
 
+COLOR = (0.95, 0.6, 0.2)
 READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up"}
 
 
@@ -130,8 +131,7 @@ def load_case(study: Study, case: OpenCase, editor_node) -> CaseSegment:
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case.name} {study.task}")
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    segment_id = segmentation.GetSegmentation().AddEmptySegment(study.task)
-    segmentation.GetSegmentation().GetSegment(segment_id).SetName(study.task)
+    segment_id = segmentation.GetSegmentation().AddEmptySegment(study.task, study.task, COLOR)
     if case.mask.any():
         slicer.util.updateSegmentBinaryLabelmapFromArray(case.mask.astype(np.uint8), segmentation, segment_id, volume)
     editor_node.SetAndObserveSegmentationNode(segmentation)
