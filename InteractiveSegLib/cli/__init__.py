@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from ..types import InteractiveSegError
 
-COMMANDS = ("segment", "annotate", "context", "cine", "models", "data", "train", "evaluate", "experiment", "volumes", "refine", "hearts",
-            "benchmark", "demo")
+COMMANDS = ("segment", "annotate", "context", "cine", "models", "data", "train", "evaluate", "experiment", "volumes", "refine",
+            "hearts", "benchmark", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:
