@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
     parser.add_argument("--reopen", action="append", default=[], metavar="CASE", help="take a case back into work")
     parser.add_argument("--context", type=Path, metavar="FILE.sqlite", help="another context store than the study's own")
-    parser.add_argument("--model", default="scribbleprompt", help="see `interactive-seg models` (default: %(default)s)")
+    parser.add_argument("--model", default="multiverseg", help="see `interactive-seg models` (default: %(default)s)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
     parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
