@@ -12,6 +12,7 @@ import numpy as np
 from .types import InteractiveSegError
 
 MYOCARDIUM_DENSITY = 1.05  # g per ml
+PLAUSIBLE = {"LV end-diastolic volume": (30, 450), "LV ejection fraction": (5, 85), "LV myocardial mass": (30, 400)}  # ml, %, g
 MIDDLE_SHARE = 0.5  # of the slices that show the cavity, around the middle: their areas make the curve
 
 
@@ -39,6 +40,12 @@ class Function:
     def stroke_volume(self) -> float:
         """ml"""
         return self.lv_edv - self.lv_esv
+
+
+def implausible(function: Function) -> list[str]:
+    """Which figures no adult heart has, so that the masks behind them must be wrong; NaN, for nothing found, is one of them."""
+    values = (function.lv_edv, function.lv_ef, function.mass)
+    return [name for (name, (low, high)), value in zip(PLAUSIBLE.items(), values) if not low <= value <= high]
 
 
 def millilitres(mask: np.ndarray, spacing: Sequence[float]) -> float:

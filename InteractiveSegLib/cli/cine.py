@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..cine import area_curve, find_phases, measure
+    from ..cine import area_curve, find_phases, implausible, measure
     from ..device import set_threads
     from ..io import read_cine
 
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     write_report(args.out, cine, function, labels, areas)
     for name, value in figures(function):
         print(f"{name}: {value}")
+    if implausible(function):
+        print(f"{', '.join(implausible(function))}: no heart is like that, so the contours are wrong; look at report.html.")
     print(f"saved in {args.out}")
     return 0
 
@@ -96,7 +98,7 @@ def heart_labels(volume: np.ndarray, cine: LoadedCine, args: argparse.Namespace)
 def figures(function: Function) -> list[tuple[str, str]]:
     """Name and value with its unit, as they are printed and written."""
     def number(value: float, unit: str) -> str:
-        return "not found" if math.isnan(value) or value <= 0 else f"{value:.0f} {unit}"
+        return "not found" if math.isnan(value) else f"{value:.0f} {unit}"
 
     return [
         ("end-diastole, end-systole (time points)", f"{function.ed}, {function.es}"),
@@ -112,6 +114,7 @@ def figures(function: Function) -> list[tuple[str, str]]:
 
 
 def write_report(out: Path, cine: LoadedCine, function: Function, labels: list[np.ndarray], areas: np.ndarray | None) -> None:
+    from ..cine import implausible
     from ..io import LoadedImage, Segment, write_segmentation
     from ..report import Picture, html_page, overlay
 
@@ -133,6 +136,8 @@ def write_report(out: Path, cine: LoadedCine, function: Function, labels: list[n
             csv.writer(file).writerows([("time point", "cm2"), *((t, f"{area:.2f}") for t, area in enumerate(areas))])
     intro = (f"{cine.source}: {len(cine.frames)} time points of {cine.frames.shape[1]} slices. Automatic; check the contours "
              "below before you use a number. Not for clinical decisions.")
+    if implausible(function):
+        intro += f" {', '.join(implausible(function))}: no heart is like that, so the contours are wrong."
     page = html_page("Heart function", intro, ("measure", "value"), figures(function), pictures)
     (out / "report.html").write_text(page, encoding="utf8")
 

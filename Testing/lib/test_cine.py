@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from shapes import affine_of, ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.cine import area_curve, find_phases, measure, middle_slices, millilitres
+from InteractiveSegLib.cine import area_curve, find_phases, implausible, measure, middle_slices, millilitres
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.demo_study import write_dicom_series
 from InteractiveSegLib.io import read_cine, read_image
@@ -106,6 +106,19 @@ def test_volumes_ejection_fraction_and_mass_follow_from_the_masks():
     assert function.mass == pytest.approx(1.05 * np.count_nonzero(ring[0]) * voxel)
     assert np.isnan(function.rv_ef), "what was not segmented has no number"
     assert middle_slices(1) == [0] and middle_slices(10) == [2, 3, 4, 5, 6]
+
+
+def test_figures_that_no_heart_has_are_named():
+    cavity, ring = np.zeros((10, 60, 60), bool), np.zeros((10, 60, 60), bool)
+    cavity[:, 10:36, 10:36], ring[:, 8:38, 8:38] = True, True
+    ring &= ~cavity
+    small = cavity.copy()
+    small[4:] = False
+    masks = {"LV": cavity, "myocardium": ring}
+    assert implausible(measure((0, 1), masks, {"LV": small}, SPACING)) == []
+    assert implausible(measure((0, 1), masks, masks, SPACING)) == ["LV ejection fraction"], "a heart that does not beat"
+    nothing = {"LV": cavity & False, "myocardium": ring & False}
+    assert len(implausible(measure((0, 1), nothing, nothing, SPACING))) == 3
 
 
 @pytest.fixture(scope="module")
