@@ -109,7 +109,10 @@ class LIMNetClickRecipe:
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     def build(self) -> nn.Module:
-        return RITM(RITMConfig(self.width, self.context, self.modules, self.depth, self.stem))
+        network = RITM(RITMConfig(self.width, self.context, self.modules, self.depth, self.stem))
+        # The published start, 0.05, spares a pretrained backbone; a fresh one would not see the clicks for a long time.
+        nn.init.ones_(network.maps_transform[-1].scale.data)
+        return network
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
         named = [d for d in read_bundle(self.bundle) if 0 not in d.labels]
