@@ -158,6 +158,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def sourceVolumeNodeChanged(self) -> None:
         if self.scriptedEffect.active():
             self._warm = None
+            self._warmUp()
             self._advise()
 
     # Events

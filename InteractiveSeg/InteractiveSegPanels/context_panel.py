@@ -40,6 +40,7 @@ class ContextPanel:
         """The examples as they are now."""
         self.widget.setVisible(self._context is not None)
         self.list.clear()
+        self._ids, self._items = [], []  # the items are kept here because not every PythonQt does
         if self._context is None:
             return
         infos = self._context.infos()
@@ -52,7 +53,8 @@ class ContextPanel:
                 item = qt.QListWidgetItem(f"{info.provenance.time}, slice {info.provenance.index}{self._note(info)}")
                 item.setIcon(qt.QIcon(qt.QPixmap(str(path))))
                 self.list.addItem(item)
-        self._ids = [info.id for info in infos[-MOST_SHOWN:]]
+                self._items.append(item)
+                self._ids.append(info.id)
 
     def onUse(self) -> None:
         self._change(lambda info: self._context.set_enabled(info.id, not info.enabled))

@@ -62,7 +62,7 @@ class LesionPanel:
         node = self._editor_node()
         segmentation, volume = node.GetSegmentationNode(), node.GetSourceVolumeNode()
         self._rows = bridge.lesions(segmentation, volume) if segmentation is not None and volume is not None else []
-        fill(self.table, [(name, f"{millilitres:.2f}") for _, name, millilitres in self._rows])
+        self._items = fill(self.table, [(name, f"{millilitres:.2f}") for _, name, millilitres in self._rows])
 
     def _step(self, by: int) -> None:
         self.show()

@@ -142,7 +142,7 @@ class StudyPanel:
     def show(self, text: str = "") -> None:
         """Everything as it is now."""
         records = self.study.cases if self.study is not None else []
-        fill(self.caseTable, [
+        self._items = fill(self.caseTable, [
             (r.name, r.status, r.prompts, f"{r.seconds / 60:.1f}", "" if r.volume_ml is None else f"{r.volume_ml:.1f}")
             for r in records
         ])

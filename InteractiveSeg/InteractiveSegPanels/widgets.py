@@ -33,17 +33,19 @@ def table(columns):
     """A table to read and to choose rows in."""
     made = qt.QTableWidget()
     made.setColumnCount(len(columns))
-    made.setHorizontalHeaderLabels(columns)
-    made.setEditTriggers(qt.QTableWidget.NoEditTriggers)
-    made.setSelectionBehavior(qt.QTableWidget.SelectRows)
-    made.setSelectionMode(qt.QTableWidget.SingleSelection)
+    made.setHorizontalHeaderLabels(list(columns))
+    made.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+    made.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+    made.setSelectionMode(qt.QAbstractItemView.SingleSelection)
     return made
 
 
-def fill(made, rows) -> None:
-    """Put texts into a table, one tuple for each row."""
-    rows = list(rows)
+def fill(made, rows) -> list:
+    """Put texts into a table, one tuple for each row. Keep the items that are returned: not every PythonQt does."""
+    rows, items = list(rows), []
     made.setRowCount(len(rows))
     for number, texts in enumerate(rows):
         for column, text in enumerate(texts):
-            made.setItem(number, column, qt.QTableWidgetItem(str(text)))
+            items.append(qt.QTableWidgetItem(str(text)))
+            made.setItem(number, column, items[-1])
+    return items

@@ -5,6 +5,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import slicer
 from InteractiveSegBridge import install
 from InteractiveSegBridge.resources import resource_path
 
-from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib import InteractiveSegError, phantoms
 from InteractiveSegLib import weights as weight_files
 
 
@@ -46,6 +47,22 @@ def test_the_effects_are_registered_when_slicer_has_started_and_not_before(modul
     assert list(registered) == ["InteractiveClick", "InteractiveScribble", "InteractiveBox", "InteractiveLasso"]
     assert not parent.icon.isNull()
     assert parent.title == "Interactive Segmentation"
+
+
+def test_the_sample_data_module_offers_images_that_are_made_here(module_file, application, monkeypatch):
+    offered = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **fields: offered.append(fields))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    module_file.register_effects()
+    assert [source["sampleDescription"] for source in offered] == [
+        "Generated abdomen CT", "Generated head MR", "Generated heart MR",
+    ]
+    assert {source["uris"] for source in offered} == {"generated"}, "nothing is downloaded"
+    make = phantoms.make_volume
+    monkeypatch.setattr(phantoms, "make_volume", lambda name, seed: make(name, seed, 0.3))
+    [volume] = offered[2]["customDownloader"](None)
+    assert volume.GetName() == "Generated heart MR"
+    assert slicer.util.arrayFromVolume(volume).std() > 0
 
 
 def test_each_effect_in_the_editor_is_a_clone_with_its_own_class_icon_and_help(a_stage, registered):
