@@ -29,9 +29,11 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def qt_application():
+def qt_application(tmp_path_factory):
     import qt
 
+    settings = tmp_path_factory.mktemp("settings")  # not the user's own
+    qt.QSettings.setPath(qt.QSettings.NativeFormat, qt.QSettings.UserScope, str(settings))
     return qt.QApplication.instance() or qt.QApplication([])
 
 
