@@ -37,12 +37,12 @@ class LIMNetMemoryRecipe:
     value_depths: tuple[int, int, int] = (1, 1, 1)
     size: int = 160
     small: int = 96
-    small_until: float = 0.8  # share of a cycle on clips of the small size: three times as many
+    small_until: float = 0.5  # share of a cycle on clips of the small size: three times as many
     length: int = 6
     short: int = 4
-    short_until: float = 0.6  # share of a cycle on the clips' first slices only
+    short_until: float = 0.3  # share of a cycle on the clips' first slices only
     name: str = "limnet-memory"
-    batch: int = 6
+    batch: int = 8
     references: int = 3
     deep_share: float = 0.2
     hardest: float = 0.2  # share of the pixels that count in the end
