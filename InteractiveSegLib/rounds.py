@@ -14,6 +14,7 @@ import numpy as np
 
 from .geometry import resolve_axis
 from .types import InteractiveSegError
+from .weights import read_manifest
 
 if TYPE_CHECKING:
     from .propagation import Found, Propagator
@@ -105,16 +106,22 @@ def check_extent(extent: tuple[int, int] | None, start: Known, count: int) -> ra
     return range(low, high)
 
 
+def has_quality() -> bool:
+    """Whether weights of the quality network are shipped."""
+    return any(entry["family"] == "limnet-fusion" for entry in read_manifest())
+
+
 def propagated(
     session: InteractiveSession, states: Mapping, propagators: dict[tuple, Propagator], from_slice: Slices = None,
-    axis: int | str | None = None, extent: tuple[int, int] | None = None, fuse: bool = True, weights: Path | None = None,
+    axis: int | str | None = None, extent: tuple[int, int] | None = None, fuse: bool | None = None, weights: Path | None = None,
 ) -> Generator[Progress, None, tuple[np.ndarray, Rounds]]:
     """Carry a session's masks through its volume. Yields a Progress per slice; returns new labels, the image's shape.
 
     states: the session's slices with prompts; propagators: kept by the session. from_slice: where to start, one or several,
     by default all slices that the user spoke to: those stay as they are. axis: along which, by default the working axis.
     extent: [first, stop) of the slices to fill, by default all. fuse: let the quality network keep the masks of the round
-    before where they are better. weights: a file of XMem's weights instead of the shipped ones. The session is not changed.
+    before where they are better; by default if its weights are shipped. weights: a file of XMem's weights instead of the
+    shipped ones. The session is not changed.
     """
     from .device import choose_device
     from .propagation import Propagator
@@ -131,7 +138,8 @@ def propagated(
     if (axis, weights) not in propagators:
         place = session.image, axis, session.placement.spacing
         propagators[axis, weights] = Propagator(*place, choose_device(session.device), session.window, weights)
-    return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, fuse))
+    fusing = has_quality() if fuse is None else fuse
+    return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, fusing))
 
 
 def carry_all(

@@ -209,7 +209,7 @@ class InteractiveSession:
         self._done[-1] = replace(self._done[-1], after=self._memory)
         return update
 
-    def propagate(self, from_slice=None, axis=None, extent=None, fuse=True, weights=None) -> Iterator[Progress]:
+    def propagate(self, from_slice=None, axis=None, extent=None, fuse=None, weights=None) -> Iterator[Progress]:
         """Carry masks through the volume, a slice at a time; one undoable action when the last is done, none if closed before.
 
         See rounds.propagated for what the arguments are.

@@ -22,10 +22,10 @@ examples:
   interactive-seg segment heart.nrrd --axis axial --click-ras -12.5,3,40 --negative-click-ras -30,3,40 -o lv.seg.nrrd
   interactive-seg segment polyp.png --box 20,35,140,190 --scribble stroke.png -o polyp.seg.nrrd
   interactive-seg segment scan.mha --initial-mask first.nii.gz --negative-click 12,80,77 -o better.nii.gz
-  interactive-seg segment scan.nrrd --model limnet --click 40,120,88 --click 52,118,90 --propagate -o organ.seg.nrrd
+  interactive-seg segment scan.nrrd --click 40,120,88 --click 52,118,90 --propagate -o organ.seg.nrrd
   interactive-seg segment short_axis.nrrd --model verse --target LV,myocardium,RV -o heart.seg.nrrd
   interactive-seg segment short_axis.nrrd --model verse --target RV --click 3,90,61 -o rv.seg.nrrd
-  interactive-seg segment scan.nrrd --model limnet --interactive-rounds 6 --reference truth.nrrd -o robot.seg.nrrd"""
+  interactive-seg segment scan.nrrd --interactive-rounds 6 --reference truth.nrrd -o robot.seg.nrrd"""
 
 
 class AddPrompt(argparse.Action):

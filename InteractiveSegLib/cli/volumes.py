@@ -22,20 +22,28 @@ from ..weights import sha256, shipped_file
 METHODS = {
     "mrf": lambda args: Propagating("LIM-Net", "limnet", True, args.device, args.weights, args.memory_weights),
     "no-mrf": lambda args: Propagating("LIM-Net without MRF", "limnet", False, args.device, args.weights, args.memory_weights),
-    "scribbleprompt": lambda args: Propagating("ScribblePrompt, propagated", "scribbleprompt", True, args.device),
+    "scribbleprompt": lambda args: Propagating("ScribblePrompt, propagated", "scribbleprompt", False, args.device),
+    "scribbleprompt-mrf": lambda args: Propagating("ScribblePrompt, propagated, MRF", "scribbleprompt", True, args.device),
+    "filled": lambda args: Interpolating("ScribblePrompt, filled between", "scribbleprompt", args.device),
     "interpolation": lambda args: Interpolating("LIM-Net's clicks, filled between", "limnet", args.device, args.weights),
     "seeds": lambda args: Growing(),
     "contours": lambda args: Contouring(),
 }
-SLICERS = ("interpolation", "seeds", "contours")  # need the package slicer-core
+SLICERS = ("filled", "interpolation", "seeds", "contours")  # need the package slicer-core
+NEEDS = {
+    "mrf": ("limnet-click", "limnet-memory", "limnet-fusion"), "no-mrf": ("limnet-click", "limnet-memory"),
+    "scribbleprompt": ("limnet-memory",), "scribbleprompt-mrf": ("limnet-memory", "limnet-fusion"),
+    "interpolation": ("limnet-click",),
+}
 EXAMPLES = """examples:
   interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
   interactive-seg volumes --data ../shared/data/dev --task '*hippocampus*/*' --methods mrf,no-mrf --out results/hippocampus
 
 A round is one click, on the slice with the largest error, in the middle of its largest part; then the volume is made anew.
-methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt (its clicks, LIM-Net's propagation),
-interpolation (clicked slices, Fill between slices), seeds (Grow from seeds in 3D), contours (not clicks: as many slices as
-rounds, contoured perfectly, Fill between slices). rounds worse: after which Dice fell by more than 0.005."""
+methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt and scribbleprompt-mrf (its clicks,
+LIM-Net's propagation), interpolation and filled (LIM-Net's or ScribblePrompt's clicks, Fill between slices), seeds (Grow
+from seeds in 3D), contours (not clicks: as many slices as rounds, contoured perfectly, Fill between slices). Those whose
+weights are not shipped are left out by default. rounds worse: after which Dice fell by more than 0.005."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -82,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 def make_methods(args: argparse.Namespace) -> list[Method]:
     """The methods that were asked for, by default those that can run here."""
-    names = list(METHODS) if args.methods is None else args.methods.split(",")
+    there = hashes(args)
+    possible = [name for name in METHODS if all(network in there for network in NEEDS.get(name, ()))]
+    names = possible if args.methods is None else args.methods.split(",")
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise InteractiveSegError(f"There is no method {unknown[0]!r}: choose some of {', '.join(METHODS)}.")

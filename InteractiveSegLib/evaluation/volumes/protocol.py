@@ -42,10 +42,10 @@ def next_click(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator, ax
 
 
 class Propagating:
-    """A session whose clicked slices are carried through the volume. fuse: with the round before, by the quality network."""
+    """A session whose clicked slices are carried through the volume. fuse: see InteractiveSession.propagate."""
 
     def __init__(
-        self, name: str, model: str = "limnet", fuse: bool = True, device: str = "auto",
+        self, name: str, model: str = "limnet", fuse: bool | None = None, device: str = "auto",
         weights: Path | None = None, memory: Path | None = None,
     ) -> None:
         self.name, self.fuse, self.memory = name, fuse, memory
@@ -57,7 +57,7 @@ class Propagating:
 
 
 def play(
-    session: InteractiveSession, truth: np.ndarray, fuse: bool = True, memory: Path | None = None, seed: int = 0
+    session: InteractiveSession, truth: np.ndarray, fuse: bool | None = None, memory: Path | None = None, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """The robot user works with a session of one target until all is right, for as many rounds as are asked for."""
     rng = np.random.default_rng(seed)
