@@ -224,7 +224,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if segment.choice is not None:
             return segment, segment.choice
         context = workbench().context(segment.name) if self.panel.learns else None
-        return segment, Choice(self.panel.family, self.panel.device, self.panel.target, context)
+        target = segment.name if self.panel.readsSegmentName else self.panel.target
+        return segment, Choice(self.panel.family, self.panel.device, target, context)
 
     def say(self, text: str) -> None:
         """One sentence to the user, in the options and in the status bar."""

@@ -103,6 +103,12 @@ class OptionsPanel:
         return self.targetCombo.currentData
 
     @property
+    def readsSegmentName(self) -> bool:
+        """True when the segment's own name says which structure of the model it is."""
+        spec = find_family(self.family)
+        return spec.volumetric and not spec.targets
+
+    @property
     def learns(self) -> bool:
         """True when the model learns from examples."""
         return find_family(self.family).contextual

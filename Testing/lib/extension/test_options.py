@@ -156,8 +156,9 @@ def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
     a_stage.settle()
     assert a_stage.application.dialogs == []
     assert "1 slices are examples now." in a_stage.application.status[-1]
-    [info] = workbench().context("A").infos()
-    entry = workbench().context("A").read(info.id)
+    context = workbench().context(workbench()._segments[-1].name)
+    [info] = context.infos()
+    entry = context.read(info.id)
     assert (entry.mask == a_stage.mask()[CENTRE_KJI[0]]).all()
     assert info.provenance.case
     assert "Phantom" not in str(info), "no name of a volume, only a hash"
