@@ -95,10 +95,12 @@ def shown_on(stack: np.ndarray, label: int) -> frozenset[int]:
     return frozenset(np.flatnonzero((stack == label).any(axis=(1, 2))).tolist())
 
 
-def check_extent(extent: tuple[int, int] | None, start: Known, count: int) -> range:
-    """The slices to fill, or one sentence. extent: [first, stop) or None for all."""
-    low, high = (0, count) if extent is None else (int(v) for v in extent)
+def check_extent(extent: tuple[int, int] | int | None, start: Known, count: int) -> range:
+    """The slices to fill, or one sentence. extent: [first, stop), or so many beyond the known ones, or None for all."""
     starts = sorted(set().union(*start))
+    if isinstance(extent, (int, np.integer)):
+        extent = (max(0, starts[0] - max(0, extent)), min(count, starts[-1] + max(0, extent) + 1))
+    low, high = (0, count) if extent is None else (int(v) for v in extent)
     if not 0 <= low < high <= count or not starts[0] >= low or not starts[-1] < high:
         raise InteractiveSegError(
             f"Got the extent {low} to {high} of {count} slices and masks on {starts}: give (first, stop) that holds them all."
@@ -113,15 +115,16 @@ def has_quality() -> bool:
 
 def propagated(
     session: InteractiveSession, states: Mapping, propagators: dict[tuple, Propagator], from_slice: Slices = None,
-    axis: int | str | None = None, extent: tuple[int, int] | None = None, fuse: bool | None = None, weights: Path | None = None,
+    axis: int | str | None = None, extent: tuple[int, int] | int | None = None, fuse: bool | None = None,
+    weights: Path | None = None,
 ) -> Generator[Progress, None, tuple[np.ndarray, Rounds]]:
     """Carry a session's masks through its volume. Yields a Progress per slice; returns new labels, the image's shape.
 
     states: the session's slices with prompts; propagators: kept by the session. from_slice: where to start, one or several,
     by default all slices that the user spoke to: those stay as they are. axis: along which, by default the working axis.
-    extent: [first, stop) of the slices to fill, by default all. fuse: let the quality network keep the masks of the round
-    before where they are better; by default if its weights are shipped. weights: a file of XMem's weights instead of the
-    shipped ones. The session is not changed.
+    extent: [first, stop) of the slices to fill, or how many beyond the known ones, by default all. fuse: let the quality
+    network keep the masks of the round before where they are better; by default if its weights are shipped. weights: a file of
+    XMem's weights instead of the shipped ones. The session is not changed.
     """
     from .device import choose_device
     from .propagation import Propagator

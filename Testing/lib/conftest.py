@@ -1,9 +1,13 @@
 """Images and sessions that the tests share. Everything is generated; the networks are the shipped ones."""
+import os
+
 import numpy as np
 import pytest
 from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSession
+
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")  # ITK's pool of threads crashes when Python ends
 
 
 @pytest.fixture(scope="session", autouse=True)

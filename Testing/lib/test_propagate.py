@@ -177,9 +177,10 @@ def test_the_shortest_volumes_are_right(networks, count):
     assert session.rounds.source.tolist() == [[1] * count]
 
 
-def test_an_extent_bounds_what_is_filled(networks):
+@pytest.mark.parametrize("extent", [(6, 9), 1])
+def test_an_extent_bounds_what_is_filled(networks, extent):
     session = a_session()
-    steps = carried(session, extent=(6, 9))
+    steps = carried(session, extent=extent)
     assert {step.index for step in steps} == {6, 7, 8}
     assert session.mask[6:9].any(axis=(1, 2)).all() and not session.mask[:6].any() and not session.mask[9:].any()
 
