@@ -151,3 +151,15 @@ def test_a_run_of_another_network_is_refused(bundle, tmp_path):
 def test_an_unknown_family_is_named_in_the_error(bundle, capsys):
     assert main(["train", "nonsense", "--bundle", str(bundle), "--minutes", "1"]) == 1
     assert "scribbleprompt" in capsys.readouterr().err
+
+
+def test_families_train_together_each_in_its_own_run_and_a_failure_is_told(bundle, tmp_path, capsys):
+    words = ["--bundle", str(bundle), "--steps", "1", "--device", "cpu", "--threads", "1", "--workers", "0", "--together"]
+    # The tiny bundle has no hearts: VerSe has nothing to learn from.
+    assert main(["train", "scribbleprompt,verse", "--runs", str(tmp_path), *words]) == 1
+    said = capsys.readouterr().out
+    assert (tmp_path / "scribbleprompt" / "checkpoint.pt").exists()
+    assert not (tmp_path / "verse" / "checkpoint.pt").exists()
+    assert "scribbleprompt: " in said
+    assert "4 steps, " in said  # one for each interaction of a batch
+    assert "verse: interactive-seg: " in said
