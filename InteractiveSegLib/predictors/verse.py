@@ -35,6 +35,7 @@ NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a
 CLOSER = 0.85  # a close look is worth it when its side is less than this share of the slice's
 AGREED = 0.15  # of the slices must hold a pixel of the heart for it to count in a volume
 STROKE_CLICKS = 8  # clicks that a scribble is read as
+ONE_PIECE = ("LV", "myocardium", "RV", "LA")  # by name, only the largest part of these counts
 NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class VerSePredictor:
                     self.place(request.key, closer)
         rest = [r for r in known if id(r) not in found]
         found.update((id(r), logits) for r, logits in zip(rest, self.by_looks(rest, [None] * len(rest), by_name=True)))
+        drop_islands(known, [found[id(r)] for r in known])
         return [found[id(r)] if id(r) in found else np.full(r.image.shape, NOWHERE, np.float32) for r in requests]
 
     # by clicks
@@ -216,6 +218,19 @@ def heart_mask(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> np.
         slices[request.key] = slices.get(request.key, False) | (found > 0)
     share = np.mean(list(slices.values()), axis=0)
     return largest_component(share >= min(AGREED, share.max()) if share.any() else share > 0)
+
+
+def drop_islands(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> None:
+    """Of each target that is one piece, keep the largest part of the volume that these slices are. Changes logits in place."""
+    for target in ONE_PIECE:
+        mine = sorted(((r.key, found) for r, found in zip(requests, logits) if r.target == target), key=lambda pair: pair[0])
+        if not mine:
+            continue
+        parts, count = ndimage.label(np.stack([found > 0 for _, found in mine]))
+        if count > 1:
+            largest = np.bincount(parts.ravel())[1:].argmax() + 1
+            for (_, found), part in zip(mine, parts):
+                found[(part > 0) & (part != largest)] = NOWHERE
 
 
 def said(request: Request) -> np.ndarray:

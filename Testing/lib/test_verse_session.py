@@ -12,7 +12,7 @@ from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Sc
 from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.predictors.slices import Request
-from InteractiveSegLib.predictors.verse import canvas_clicks, heart_mask, spread
+from InteractiveSegLib.predictors.verse import canvas_clicks, drop_islands, heart_mask, spread
 from InteractiveSegLib.terminology import HEART
 
 THREE = ("LV", "myocardium", "RV")
@@ -194,3 +194,17 @@ def test_on_the_command_line_names_become_segments_with_titles_and_codes(tmp_pat
     assert set(np.unique(sitk.GetArrayFromImage(written))) <= {0, 1, 2}
     assert main(["segment", *options, "--target", "LV,RV", "--click", "2,70,90"]) == 1
     assert "give one --target" in capsys.readouterr().err
+
+
+def test_by_name_only_the_largest_part_of_a_chamber_counts_in_the_volume_and_a_scar_keeps_its_parts():
+    def answers():
+        logits = np.full((3, 20, 20), -1, np.float32)
+        logits[:, 4:9, 4:9] = 1  # the chamber, on every slice
+        logits[1, 12:19, 12:19] = 1  # larger on its slice, smaller in the volume
+        return list(logits)
+
+    for target, parts in (("LV", 1), ("scar", 2)):
+        found = answers()
+        drop_islands([Request(logits, (), None, target, (0, k)) for k, logits in enumerate(found)], found)
+        assert all((logits[4:9, 4:9] > 0).all() for logits in found)
+        assert (found[1][12:19, 12:19] > 0).all() == (parts == 2)
