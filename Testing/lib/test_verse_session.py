@@ -84,8 +84,8 @@ def test_only_so_many_encoded_slices_are_kept_and_the_others_are_encoded_again(s
     session.predict()
     labels, encoded = session.labels.copy(), calls["encoded"]
     assert len(session._predictor().looks) == 2
-    session.predict([0])
-    assert calls["encoded"] == encoded + 1 and np.array_equal(session.labels[0], labels[0])
+    session.predict()
+    assert calls["encoded"] > encoded and np.array_equal(session.labels, labels)
 
 
 def test_several_targets_of_one_slice_share_a_pass(session_of, calls):
