@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import qt
 from InteractiveSegBridge.advice import missing_weights
+from InteractiveSegPanels.widgets import row
 
 from InteractiveSegLib.models import find_family, list_families
 
@@ -33,7 +34,7 @@ class OptionsPanel:
         for name, button in self.toolButtons.items():
             button.toolTip = "All tools add to the same prompts"
             button.enabled = name != effect_name
-        self._layout.addRow(_row(self.toolButtons.values()))
+        self._layout.addRow(row(*self.toolButtons.values()))
 
     def _addModel(self) -> None:
         self.adviceLabel = self._line()
@@ -54,7 +55,7 @@ class OptionsPanel:
 
     def _addPrompts(self) -> None:
         self.brushSpin = _spin(*BRUSH_PIXELS)
-        self.brushRow = _row((qt.QLabel("Brush, pixels on the screen:"), self.brushSpin))
+        self.brushRow = row(qt.QLabel("Brush, pixels on the screen:"), self.brushSpin)
         self.brushRow.setVisible(False)  # the tool that paints shows it
         self._layout.addRow(self.brushRow)
         swap = "While this is down a plain click removes and Ctrl + click adds"
@@ -67,19 +68,19 @@ class OptionsPanel:
         self.cancelButton = _button("Cancel", "Nothing is running")
         self.cancelButton.enabled = False
         self._layout.addRow(self.removeButton)
-        self._layout.addRow(_row((self.nextButton, self.visibilityButton)))
-        self._layout.addRow(_row((self.startOverButton, self.cancelButton)))
+        self._layout.addRow(row(self.nextButton, self.visibilityButton))
+        self._layout.addRow(row(self.startOverButton, self.cancelButton))
 
     def _addVolume(self) -> None:
         self.firstSpin, self.lastSpin = _spin(0, 0, 0), _spin(0, 0, 0)
-        self._layout.addRow("Slices:", _row((self.firstSpin, qt.QLabel("to"), self.lastSpin)))
+        self._layout.addRow("Slices:", row(self.firstSpin, qt.QLabel("to"), self.lastSpin))
         carry = "Carry the masks of the slices you worked on through these slices; correct one and propagate again"
         self.propagateButton = _button("Propagate", carry)
         self.predictButton = _button("Predict slice", "What the model says of the slice shown, before any prompt")
         self.predictRangeButton = _button("Predict slices", "What the model says of these slices, before any prompt")
         accept = "Make this segment's slices examples from which the model learns; named after the segment"
         self.acceptButton = _button(f"Accept ({keys.ACCEPT})", accept)
-        self._layout.addRow(_row((self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton)))
+        self._layout.addRow(row(self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton))
         self.progressBar = qt.QProgressBar()
         self.progressBar.setVisible(False)
         self._layout.addRow(self.progressBar)
@@ -199,15 +200,6 @@ def _spin(least: int, first: int, most: int):
     spin.setRange(least, most)
     spin.setValue(first)
     return spin
-
-
-def _row(widgets):
-    row = qt.QWidget()
-    layout = qt.QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return row
 
 
 def _combo(items):

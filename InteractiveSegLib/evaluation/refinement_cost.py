@@ -1,14 +1,12 @@
 """What correcting a cube of voxels costs: seconds and peak memory, each size in a process of its own. Prints nothing."""
 from __future__ import annotations
 
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from .speed import high_water, resident
+from .speed import high_water, in_fresh_process, resident
 
 CLICKS = 20
 
@@ -18,8 +16,7 @@ def refinement_table(sizes: tuple[int, ...], threads: int, device: str, weights:
     lines = ["| crop | automatic result s | median click s | slowest click s | CPU s per click | peak MB |",
              "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for size in sizes:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = pool.submit(time_clicks, size, threads, device, weights).result()
+        found = in_fresh_process(time_clicks, size, threads, device, weights)
         lines.append(f"| {size}³ | " + " | ".join(f"{figure:.2f}" for figure in found[:-1]) + f" | {found[-1]:.0f} |")
     return "\n".join(lines)
 

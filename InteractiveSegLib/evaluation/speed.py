@@ -42,10 +42,15 @@ class Cost:
     checksum: float
 
 
-def measure(job: Job) -> Cost:
-    """Run a job in a fresh process, as a process never gives its high-water mark back."""
+def in_fresh_process(function: Callable, *arguments):
+    """What the function returns, called in a process of its own: a process never gives its high-water mark back."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run_job, job).result()
+        return pool.submit(function, *arguments).result()
+
+
+def measure(job: Job) -> Cost:
+    """Run a job in a fresh process."""
+    return in_fresh_process(run_job, job)
 
 
 def run_job(job: Job) -> Cost:

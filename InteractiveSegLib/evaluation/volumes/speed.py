@@ -1,16 +1,14 @@
 """What a round of propagation costs: slices per second and peak memory, from a process of its own. Prints nothing."""
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..speed import high_water, resident
+from ..speed import high_water, in_fresh_process, resident
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,8 @@ class RoundsCost:
 
 
 def measure_rounds(job: RoundsJob) -> RoundsCost:
-    """Run a job in a fresh process, as a process never gives its high-water mark back."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run_rounds, job).result()
+    """Run a job in a fresh process."""
+    return in_fresh_process(run_rounds, job)
 
 
 def run_rounds(job: RoundsJob) -> RoundsCost:
