@@ -19,7 +19,7 @@ PARTS = ("automatic", "auto+click", "click", "scribbles", "peers")
 EXAMPLES = """examples:
   interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --out results/acdc
   interactive-seg hearts --data ../shared/data/dev/3d_la2018_lge_dev.npz --slices 4 --out results/la
-  interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --parts click --weights runs/verse-a1/checkpoint.pt \\
+  interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --parts click --weights runs/verse-a1/weights.safetensors \\
     --out results/a1
 
 Dice(n) after n clicks, Dice(0) of the automatic result; NoC: clicks to that Dice, a failure counts as 20. The robot clicks the
@@ -35,8 +35,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add("--volumes", type=int, metavar="N", help="the first N volumes (default: all)")
     add("--slices", type=int, default=3, metavar="N", help="slices per volume and structure that are clicked (default: 3)")
     add("--parts", default=",".join(PARTS), help="what to measure (default: %(default)s)")
-    add("--weights", type=Path, help="VerSe's weights or a run's checkpoint.pt (default: the shipped ones)")
-    add("--unet", type=Path, metavar="FILE", help="checkpoint.pt of `train unet-peer`: an automatic U-Net beside it")
+    add("--weights", type=Path, help="VerSe's weights (default: the shipped ones)")
+    add("--unet", type=Path, metavar="FILE", help="weights of `train unet-peer`: an automatic U-Net beside it")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--threads", type=int, help="CPU threads (default: one less than the machine has)")
     return parser

@@ -7,6 +7,10 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..training.loop import Trainer
 
 EXAMPLES = """examples:
   interactive-seg data pack ../shared/data/train -o train.bundle
@@ -15,8 +19,10 @@ EXAMPLES = """examples:
   interactive-seg train tis --data our_livers --minutes 120 --device cuda
   interactive-seg train tis --data our_livers --encoder fold_0/checkpoint_final.pth --minutes 60
 
-A run lives in RUNS/FAMILY: checkpoint.pt, log.csv, curve.png. The same command again goes on where it stopped; when a
-cycle was finished, it starts another one from the weights reached. `interactive-seg models export` ships the result.
+A run lives in RUNS/FAMILY: checkpoint.pt, log.csv, curve.png and, in the end, weights.safetensors, which any command takes as
+--weights. The same command again goes on where it stopped; when a cycle was finished, it starts another one from the weights
+reached. `interactive-seg models export` ships the result. Beside the families there are parts left out, to compare: verse-a1,
+verse-a2, verse-a3 (VerSe's Table 4) and tis-a0, tis-a1, tis-a2 (TIS's Table 2, on the shipped encoder).
 
 --data: your own labelled volumes, for tis: folders imagesTr and labelsTr (or images and labels) with files of one name, and
 dataset.json with the labels' names if there is one, as nnU-Net and the Decathlon lay them out. The run, in RUNS/tis-FOLDER, ends
@@ -30,8 +36,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, help="training data made by `interactive-seg data pack`")
     source.add_argument("--data", type=Path, help="a folder of your own labelled volumes (family tis)")
-    parser.add_argument("--encoder", type=Path, help="with --data: a checkpoint of your own nnU-Net (3d_fullres, version 1 or 2) "
-                                                     "that gives the automatic result; only the correction is trained")
+    parser.add_argument("--encoder", type=Path, help="with --data: a checkpoint of your own nnU-Net (3d_fullres, version 1 or "
+                        "2), or TIS's weights, whose automatic result is taken as it is; only the correction is trained")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time for this call, shared by several families unless --together")
     length.add_argument("--steps", type=int, help="optimiser steps for this call, per family")
@@ -68,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
         for family, make in recipes.items():
             recipe = make(args.bundle, pool=pool)
             trainer = Trainer(recipe, args.runs / family, choose_device(args.device), args.seed, args.start)
-            trainer.train(args.minutes and args.minutes / len(families), args.steps, args.workers)
-            print(f"{args.runs / family}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
+            finish(trainer, args, len(families))
     return 0
 
 
@@ -98,7 +103,6 @@ def train_together(args: argparse.Namespace, families: list[str]) -> int:
 def train_own(args: argparse.Namespace) -> int:
     """TIS on a user's folder: the plan, the training, the weights."""
     from ..device import choose_device
-    from ..training.export import save_average
     from ..training.loop import Trainer
     from ..training.recipes.tis import TISRecipe
 
@@ -109,7 +113,15 @@ def train_own(args: argparse.Namespace) -> int:
           f"patches of {'x'.join(map(str, plan.patch))} voxels, stages of {', '.join(map(str, plan.features))} features, "
           f"intensities {'clipped as in CT' if plan.clip else 'of each volume by itself'}", flush=True)
     trainer = Trainer(recipe, folder, choose_device(args.device), args.seed, args.start)
-    trainer.train(args.minutes, args.steps, args.workers)
-    save_average(folder, folder / "weights.safetensors")
-    print(f"{folder / 'weights.safetensors'}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")
+    finish(trainer, args)
     return 0
+
+
+def finish(trainer: Trainer, args: argparse.Namespace, share: int = 1) -> None:
+    """Train for this family's share of the time, and write what it has learned."""
+    from ..training.export import save_average
+
+    trainer.train(args.minutes and args.minutes / share, args.steps, args.workers)
+    path = trainer.folder / "weights.safetensors"
+    save_average(trainer.folder, path)
+    print(f"{path}: {trainer.step} steps, {trainer.seconds / 3600:.2f} h in all, on {trainer.device}")

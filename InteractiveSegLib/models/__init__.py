@@ -98,6 +98,7 @@ FAMILIES = {
             automatic=True,
             sweeps=True,
             volumetric=True,
+            modes=("once", "mirror"),
         ),
     )
 }

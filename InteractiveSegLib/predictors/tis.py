@@ -64,7 +64,9 @@ class TISPredictor:
 
     @classmethod
     def of(cls, setting: Setting) -> TISPredictor:
-        return cls(choose_network(setting), setting.spacing, setting.targets)
+        network = choose_network(setting)
+        mirror = network.config.mirror if setting.mode == "mirror" else ()
+        return cls(network, setting.spacing, setting.targets, mirror)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Read the volume now, so that the first click is as quick as the next."""

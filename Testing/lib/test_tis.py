@@ -1,8 +1,10 @@
 """Correcting a 3D label map with clicks: what holds whatever the network says, with one, two, five and twelve classes."""
+import json
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from shapes import ellipsoid
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
@@ -246,3 +248,28 @@ def test_a_volume_larger_than_a_window_is_read_whole_and_mirrored_on_demand():
     assert torch.allclose(mirrored[:1], volume, atol=1e-5), "flipped back"
     assert torch.allclose(mirrored[1], (logits[1] + logits[1].flip(0)) / 2, atol=1e-4)
     assert torch.allclose(same, features)
+
+
+def test_the_mode_mirror_averages_over_the_axes_that_training_mirrored(tmp_path):
+    image, _ = a_start(2)
+    found = {}
+    for mirror in ((), (2,)):
+        path = tmp_path / f"{len(mirror)}.safetensors"
+        save_file({k: v.contiguous() for k, v in a_network(2, mirror=mirror).state_dict().items()}, path)
+        for mode in ("once", "mirror"):
+            session = InteractiveSession(image, model="tis", weights=path, targets=names(2), device="cpu", mode=mode)
+            session.predict()
+            found[mirror, mode] = session.labels.copy()
+    assert np.array_equal(found[(), "mirror"], found[(), "once"]), "nothing was mirrored in training"
+    assert not np.array_equal(found[(2,), "mirror"], found[(2,), "once"])
+
+
+def test_weights_that_say_less_of_themselves_than_new_ones_still_load(weights, tmp_path):
+    state = load_file(weights[2])
+    about = json.loads(bytes(state["about"].tolist()))
+    del about["mirror"]
+    state["about"] = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
+    save_file(state, tmp_path / "older.safetensors")
+    network = load(tmp_path / "older.safetensors", "cpu")
+    assert network.config.mirror == ()
+    assert network.config.targets == names(2)

@@ -90,7 +90,8 @@ def a_checkpoint(version, folder):
     network = PlainUNet(version).eval()
     path = folder / ("checkpoint_final.pth" if version == 2 else "model_final_checkpoint.model")
     saved = {"state_dict": network.published(), "epoch": 3} if version == 1 else {
-        "network_weights": network.published(), "init_args": PLANS, "_best_ema": np.float64(0.8), "trainer_name": "nnUNetTrainer"}
+        "network_weights": network.published(), "init_args": PLANS, "inference_allowed_mirroring_axes": (0, 1, 2),
+        "_best_ema": np.float64(0.8), "trainer_name": "nnUNetTrainer"}
     torch.save(saved, path)
     return network, path
 
@@ -123,6 +124,7 @@ def test_version_2_also_says_what_its_data_look_like(tmp_path):
     assert plans.spacing == (2.5, 0.8, 0.8)
     assert plans.targets == ("pancreas", "tumour")
     assert plans.clip == (-20.0, 180.0, 90.0, 30.0)
+    assert plans.mirror == (0, 1, 2)
     assert read_nnunet(a_checkpoint(1, tmp_path)[1]).plans is None
 
 

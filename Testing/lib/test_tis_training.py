@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from safetensors.torch import load_file, save_file
 from shapes import ellipsoid
 from test_tis_nnunet import a_checkpoint
 
@@ -113,6 +114,19 @@ def test_a_hospitals_nnunet_stays_as_it_is_and_its_correction_is_trained(folder,
     assert not torch.equal(before["refinement.categories"], after["refinement.categories"])
     found = read_nnunet(checkpoint).state
     assert torch.equal(after["encoder.input_block.conv1.conv.weight"], found["input_block.conv1.conv.weight"])
+
+
+def test_a_correction_can_be_trained_on_the_encoder_of_tis_weights(folder, tmp_path):
+    path = tmp_path / "whole.safetensors"
+    save_file(a_recipe(folder).build().state_dict(), path)
+    recipe = a_recipe(folder, encoder=path, click_encoding=False)
+    trainer = Trainer(recipe, tmp_path / "run")
+    before = load_file(path)
+    trainer.train(steps=3, workers=0)
+    after = trainer.model.state_dict()
+    assert trainer.model.config.click_encoding is False
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("encoder."))
+    assert not torch.equal(before["refinement.categories"], after["refinement.categories"])
 
 
 def test_a_family_and_a_folder_that_do_not_go_together_are_refused(folder, capsys):

@@ -24,7 +24,8 @@ class TISConfig:
     targets: names of labels 1, 2, ...; spacing: mm; patch: voxels of a window; clip: intensities (low, high, mean, deviation)
     of a CT data set, empty where each volume is normalised by itself; stride: voxels per token; reach: mm, about a third of the
     objects' extent, the unit of the distance between a voxel and a click.
-    width, layers: 32 x 6 here, the paper gives six layers and no width.
+    width, layers: 32 x 6 here, the paper gives six layers and no width. mirror: axes along which mirrored volumes look alike, as
+    they did in training.
     """
 
     targets: tuple[str, ...]
@@ -42,6 +43,7 @@ class TISConfig:
     layers: int = 6
     click_encoding: bool = True
     label_assignment: bool = True
+    mirror: tuple[int, ...] = ()
 
 
 class TIS(nn.Module):
@@ -80,5 +82,6 @@ def load(path: Path, device: str) -> TIS:
     """A trained network, ready to predict."""
     state = read_state(path)
     network = build(read_config(state, path))
+    network.register_buffer(ABOUT, state[ABOUT].to(torch.uint8))  # the file's own words: an older one says less
     load_strictly(network, state, path)
     return network.to(device).eval()

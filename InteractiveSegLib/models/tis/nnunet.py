@@ -41,12 +41,13 @@ PARTS = {"conv.weight": "conv{}.conv.weight", "conv.bias": None, "instnorm.weigh
 
 @dataclass(frozen=True)
 class Plans:
-    """What a version 2 checkpoint knows of its data. spacing: mm (k, j, i); clip: as in TISConfig; targets: label names."""
+    """What a version 2 checkpoint knows of its data. spacing: mm (k, j, i); clip, mirror: as in TISConfig; targets: names."""
 
     spacing: tuple[float, ...]
     patch: tuple[int, ...]
     clip: tuple[float, ...]
     targets: tuple[str, ...]
+    mirror: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def read_nnunet(path: Path) -> NNUNet:
     strides = [tuple(state[f"upsamples.{u}.transp_conv.conv.weight"].shape[2:]) for u in reversed(range(last))]
     return NNUNet(path, state, tuple(len(c) for c in convolutions), tuple(tuple(c.shape[2:]) for c in convolutions),
                   ((1, 1, 1), *strides), len(state["output_block.conv.conv.weight"]),
-                  "upsamples.0.transp_conv.conv.bias" in state, read_plans(saved.get("init_args")))
+                  "upsamples.0.transp_conv.conv.bias" in state, read_plans(saved))
 
 
 def our_name(key: str, last: int) -> str | None:
@@ -142,8 +143,9 @@ def read_saved(path: Path) -> dict[str, Any]:
     return saved
 
 
-def read_plans(arguments: Mapping[str, Any] | None) -> Plans | None:
-    """Spacing, patch, intensities and names from a version 2 checkpoint's init_args."""
+def read_plans(saved: Mapping[str, Any]) -> Plans | None:
+    """Spacing, patch, intensities, names and mirrored axes from a version 2 checkpoint."""
+    arguments = saved.get("init_args")
     if not arguments:
         return None
     plans, about = arguments["plans"], arguments["dataset_json"]
@@ -154,4 +156,4 @@ def read_plans(arguments: Mapping[str, Any] | None) -> Plans | None:
         clip = tuple(float(found[key]) for key in ("percentile_00_5", "percentile_99_5", "mean", "std"))
     names = sorted((value, name) for name, value in about["labels"].items() if isinstance(value, int) and value > 0)
     return Plans(tuple(float(s) for s in configuration["spacing"]), tuple(int(p) for p in configuration["patch_size"]), clip,
-                 tuple(name for _, name in names))
+                 tuple(name for _, name in names), tuple(saved.get("inference_allowed_mirroring_axes") or ()))

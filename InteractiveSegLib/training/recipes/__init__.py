@@ -20,11 +20,15 @@ RECIPES = {
     "limnet-fusion": "limnet_fusion:LIMNetFusionRecipe",
 }
 
-# Left out by `train all`: VerSe without one of its parts, as in its paper's Table 4.
+# Left out by `train all`: VerSe without one of its parts, as in its paper's Table 4; TIS's correction, whole and without one of
+# its parts, as in its Table 2.
 ABLATIONS = {
     "verse-a1": "verse:WithoutSemanticQueries",
     "verse-a2": "verse:WithoutBackgroundBranch",
     "verse-a3": "verse:WithoutResidual",
+    "tis-a0": "tis:CorrectionRecipe",
+    "tis-a1": "tis:WithoutClickEncoding",
+    "tis-a2": "tis:WithoutLabelAssignment",
 }
 
 

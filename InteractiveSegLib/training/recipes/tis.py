@@ -14,14 +14,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ...models.tis.network import TIS, TISConfig, build
+from ...models.tis.network import TIS, TISConfig, build, load, read_config
 from ...models.tis.nnunet import NNUNet, read_nnunet
 from ...models.tis.plan import make_plan
 from ...models.tis.prepare import crop_box, normalise, token_stride
 from ...robot_volume import BAD_STARTS, bad_start, disturbance, next_click
 from ...types import InteractiveSegError
+from ...weights import read_state, shipped_file
 from ..bundle import DataSet
 from ..volumes import PatchStream, clip_of, reach_of, read_labelled_folder, read_set
+
+TIS_WEIGHTS = ".safetensors"
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +40,8 @@ class TISRecipe:
     bundle: a bundle, or a folder of labelled volumes. Encoder: Dice and cross entropy at every scale, as nnU-Net. Correction:
     Dice and cross entropy; up to `rounds` times clicks in the errors of every class are added, starting from the automatic
     result or, in a share of the samples, from a damaged truth.
-    encoder: a checkpoint of nnU-Net (version 1 or 2) whose network is taken as it is; then only the correction is trained.
+    encoder: a checkpoint of nnU-Net (version 1 or 2), or weights of TIS (.safetensors), whose network is taken as it is; then
+    only the correction is trained.
     """
 
     bundle: Path
@@ -83,13 +87,20 @@ class TISRecipe:
         targets = tuple(data.labels[n] for n in sorted(data.labels))
         config = TISConfig(targets, plan.spacing, plan.patch, plan.strides, plan.kernels, plan.features, plan.strides[1],
                            clip_of(data), reach_of(data), width=self.width, layers=self.layers,
-                           click_encoding=self.click_encoding, label_assignment=self.label_assignment)
-        return config if self.encoder is None else with_encoder(config, read_nnunet(self.encoder))
+                           click_encoding=self.click_encoding, label_assignment=self.label_assignment, mirror=self.mirror)
+        if self.encoder is None:
+            return config
+        if self.encoder.suffix == TIS_WEIGHTS:
+            own = {name: getattr(config, name) for name in ("width", "layers", "click_encoding", "label_assignment")}
+            return replace(read_config(read_state(self.encoder), self.encoder), **own)
+        return with_encoder(config, read_nnunet(self.encoder))
 
     def build(self) -> nn.Module:
         network = build(self.config())
         if self.encoder is not None:
-            network.encoder.load_state_dict(read_nnunet(self.encoder).encoder().state_dict())
+            own = self.encoder.suffix == TIS_WEIGHTS
+            trained = load(self.encoder, "cpu").encoder if own else read_nnunet(self.encoder).encoder()
+            network.encoder.load_state_dict(trained.state_dict())
         return network
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
@@ -140,7 +151,7 @@ def with_encoder(config: TISConfig, found: NNUNet) -> TISConfig:
     divisor = np.prod(found.strides, axis=0)
     patch = tuple(int(p) for p in -(-np.array(config.patch) // divisor) * divisor)
     if found.plans is not None:
-        config = replace(config, spacing=found.plans.spacing, clip=found.plans.clip)
+        config = replace(config, spacing=found.plans.spacing, clip=found.plans.clip, mirror=found.plans.mirror)
         patch = found.plans.patch
     return replace(config, patch=patch, features=found.features, kernels=found.kernels, strides=found.strides,
                    stride=found.strides[1], trans_bias=found.trans_bias)
@@ -239,3 +250,27 @@ class AtriumRecipe(TISRecipe):
     name: str = "tis-atrium"
     patch: tuple[int, ...] = (48, 64, 80)
     half_until: float = 0.6
+
+
+@dataclass(frozen=True)
+class CorrectionRecipe(HippocampusRecipe):
+    """The correction alone, on the shipped encoder: what the two without a part of it are compared with (Table 2)."""
+
+    name: str = "tis-a0"
+    encoder: Path | None = field(default_factory=lambda: shipped_file("tis-hippocampus"))
+
+
+@dataclass(frozen=True)
+class WithoutClickEncoding(CorrectionRecipe):
+    """Clicks are what the voxels under them are, and hear nothing of the image or of each other."""
+
+    name: str = "tis-a1"
+    click_encoding: bool = False
+
+
+@dataclass(frozen=True)
+class WithoutLabelAssignment(CorrectionRecipe):
+    """Voxels read the clicks' own features instead of their categories; at the end the clicks are the classifiers."""
+
+    name: str = "tis-a2"
+    label_assignment: bool = False
