@@ -19,8 +19,8 @@ PARTS = ("automatic", "auto+click", "click", "scribbles", "peers")
 EXAMPLES = """examples:
   interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --out results/acdc
   interactive-seg hearts --data ../shared/data/dev/3d_la2018_lge_dev.npz --slices 4 --out results/la
-  interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --parts click --weights runs/verse-a1/weights.safetensors \\
-    --out results/a1
+  interactive-seg hearts --data ../shared/data/dev/3d_acdc_cine_dev.npz --parts click \\
+    --weights runs/verse-a1/weights.safetensors --out results/a1
 
 Dice(n) after n clicks, Dice(0) of the automatic result; NoC: clicks to that Dice, a failure counts as 20. The robot clicks the
 middle of the largest error. Slices that show the structure count, as in the paper; the automatic table adds all the others."""
