@@ -1,0 +1,110 @@
+"""Planes through a volume: the picture is that of the plane, and labels made on it come back to the voxels it cuts."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from InteractiveSegLib.reformat import MOST_PIXELS, plane_through
+
+SHAPE = (24, 40, 50)
+MIDDLE_KJI = (12, 20, 25)
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Anisotropic voxels, turned about R and flipped along i."""
+    angle = np.deg2rad(degrees)
+    affine = np.eye(4)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    affine[:3, :3] = turn @ np.diag([-0.8, 0.9, 2.5])
+    affine[:3, 3] = (12, -7, 30)
+    return affine
+
+
+def place_of(affine, kji) -> np.ndarray:
+    return (affine @ [*kji[::-1], 1.0])[:3]
+
+
+def axial_plane(affine, kji=MIDDLE_KJI, shape=SHAPE):
+    """As an axial view shows it, however the volume lies."""
+    return plane_through(shape, affine, place_of(affine, kji), (-1, 0, 0), (0, -1, 0))
+
+
+def ramp(affine, shape=SHAPE) -> np.ndarray:
+    """A volume whose values are a linear function of the place in the patient."""
+    k, j, i = np.indices(shape)
+    mm = np.stack([i, j, k], axis=-1) @ affine[:3, :3].T + affine[:3, 3]
+    return mm @ [1.0, 2.0, 3.0]
+
+
+def pixel_places(plane, affine) -> np.ndarray:
+    """(rows, columns, 3) mm."""
+    rows, columns = np.indices(plane.shape)
+    to_mm = affine @ plane.to_ijk
+    return np.stack([columns, rows], axis=-1) @ to_mm[:3, :2].T + to_mm[:3, 3]
+
+
+@pytest.mark.parametrize("degrees", [20.0, -35.0, 60.0])
+def test_the_picture_shows_what_lies_on_the_plane(degrees):
+    affine = turned(degrees)
+    plane = axial_plane(affine)
+    places = pixel_places(plane, affine)
+    assert np.allclose(places[..., 2], place_of(affine, MIDDLE_KJI)[2]), "all pixels at the height of the axial plane"
+    assert (np.diff(places[..., 0], axis=1) < 0).all(), "columns run to the patient's left"
+    assert (np.diff(places[..., 1], axis=0) < 0).all(), "rows run backwards"
+    within = np.all([(c > 0) & (c < n - 1) for c, n in zip(plane._kji(SHAPE), SHAPE)], axis=0)
+    assert within.sum() > 300
+    assert np.allclose(plane.sample(ramp(affine))[within], (places @ [1.0, 2.0, 3.0])[within], atol=1e-3)
+
+
+def test_the_picture_covers_all_that_the_plane_cuts_with_pixels_as_small_as_the_smallest_voxel_side():
+    affine = turned(25.0)
+    plane = axial_plane(affine)
+    covered = np.unique(plane.cut(np.arange(1, np.prod(SHAPE) + 1).reshape(SHAPE)))
+    heights = np.abs(ramp(affine) * 0 + np.moveaxis(np.indices(SHAPE)[::-1], 0, -1) @ affine[2, :3] + affine[2, 3]
+                     - place_of(affine, MIDDLE_KJI)[2])
+    deeply_cut = heights < 0.25 * np.abs(affine[2, :3]).max()
+    assert set(np.flatnonzero(deeply_cut) + 1) <= set(covered.tolist())
+    assert np.allclose(np.linalg.norm((affine @ plane.to_ijk)[:3, :2], axis=0), 0.8)
+
+
+@pytest.mark.parametrize("degrees", [20.0, 45.0])
+def test_labels_that_were_not_changed_on_the_plane_stay_and_a_change_is_seen_there(degrees):
+    affine = turned(degrees)
+    plane = axial_plane(affine)
+    labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    assert (plane.put(plane.cut(labels), labels) == labels).all()
+    picture = plane.cut(labels)
+    rows, columns = plane.shape
+    picture[rows // 3 : rows // 2, columns // 3 : columns // 2] = 2
+    changed = plane.put(picture, labels)
+    assert (changed != labels).any()
+    assert (plane.cut(changed)[rows // 3 + 4 : rows // 2 - 4, columns // 3 + 4 : columns // 2 - 4] == 2).all()
+    k, j, i = np.nonzero(changed != labels)
+    heights = np.abs(np.stack([i, j, k], axis=1) @ affine[2, :3] + affine[2, 3] - place_of(affine, MIDDLE_KJI)[2])
+    assert heights.max() <= 0.5 * np.abs(affine[2, :3]).sum(), "only voxels that the plane passes through"
+
+
+def test_the_same_view_gives_the_same_pixels_wherever_it_was_panned_to():
+    affine = turned(20.0)
+    point = place_of(affine, MIDDLE_KJI)
+    one = plane_through(SHAPE, affine, point, (-1, 0, 0), (0, -1, 0))
+    assert one.is_same(plane_through(SHAPE, affine, point + [31.3, -12.7, 0], (-1, 0, 0), (0, -1, 0)))
+    assert not one.is_same(plane_through(SHAPE, affine, point + [0, 0, 0.4], (-1, 0, 0), (0, -1, 0)))
+    assert not one.is_same(None)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 90.0, 0.4])
+def test_a_plane_along_the_volumes_slices_is_none(degrees):
+    assert axial_plane(turned(degrees)) is None
+
+
+def test_a_plane_beside_the_volume_is_none():
+    assert axial_plane(turned(20.0), (400, 20, 25)) is None
+
+
+def test_a_single_slice_can_be_cut_and_a_large_plane_gets_coarser_pixels():
+    affine = turned(30.0)
+    plane = axial_plane(affine, (0, 20, 25), (1, 40, 50))
+    assert plane.sample(ramp(affine, (1, 40, 50))).shape == plane.shape
+    large = axial_plane(np.diag([0.1, 1, 1, 1]) @ turned(30.0), (1000, 1000, 1000), (2000, 2000, 2000))
+    assert max(large.shape) <= MOST_PIXELS
