@@ -37,7 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--data", type=Path, required=True, help="one pack of labelled volumes (.npz)")
     add("--out", type=Path, required=True, help="folder for rows.csv, summary.md, curve.png and run.json")
     add("--starts", default="automatic", help=f"all, or some of {','.join(refinement.STARTS)} (default: automatic)")
-    add("--peers", default="scribbleprompt", help="2D families that correct slice by slice, or none (default: scribbleprompt)")
+    add("--peers", default="scribbleprompt", help="2D families: scribbleprompt corrects slice by slice, limnet carries each "
+        "correction on; or none (default: scribbleprompt)")
     add("--clicks", type=int, default=10, metavar="N", help="clicks per class (default: 10)")
     add("--max-volumes", type=int, metavar="N", help="volumes, evenly through the pack (default: all)")
     add("--weights", type=Path, help="TIS's weights file (default: the shipped one)")

@@ -23,6 +23,7 @@ from .metrics import dice, mean_interval
 AUTOMATIC = "automatic"
 STARTS = (AUTOMATIC, *BAD_STARTS)
 SHOWN = (1, 3, 5, 10)  # clicks per class
+CARRIED = 2  # slices on either side that a peer with a memory carries a corrected slice to
 Make = Callable[["Case", Sequence[str]], InteractiveSession]
 
 
@@ -73,9 +74,20 @@ class Course:
     harmed: int
 
 
+def carry(session: InteractiveSession, index: int) -> None:
+    """A corrected slice's masks, if it has any, become those of its neighbours."""
+    if session.labels.take(index, session.axis).any():
+        extent = max(0, index - CARRIED), min(session.shape[session.axis], index + CARRIED + 1)
+        for _ in session.propagate(from_slice=index, extent=extent):
+            pass
+
+
 def correct(session: InteractiveSession, truth: np.ndarray, start: np.ndarray, names: Sequence[str], rounds: int,
             rng: np.random.Generator) -> Course:
-    """In every round one click for each class that is not right yet, in its largest error, on what it is there."""
+    """In every round one click for each class that is not right yet, in its largest error, on what it is there.
+
+    LIM-Net's memory carries each corrected slice on; other 2D families correct the slice alone.
+    """
     session.set_labels(start)
     reach, curve, seconds, harmed = disturbance(truth), [scores(start, truth, len(names))], [], 0
     for _ in range(rounds):
@@ -87,6 +99,8 @@ def correct(session: InteractiveSession, truth: np.ndarray, start: np.ndarray, n
             concerned, before = {label, int(session.labels[place])}, scores(session.labels, truth, len(names))
             begin = time.perf_counter()
             session.add(Click(place, label=names[label - 1] if label else BACKGROUND))
+            if session.family.name == "limnet":
+                carry(session, place[session.axis])
             seconds.append(time.perf_counter() - begin)
             worse = scores(session.labels, truth, len(names)) < before - 1e-9
             harmed += any(worse[n - 1] for n in range(1, len(names) + 1) if n not in concerned)
