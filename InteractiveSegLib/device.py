@@ -1,32 +1,79 @@
-"""Where networks run, and on how many threads: the only file that touches torch's global settings."""
+"""Where networks run, in which numbers, on how many threads, and what a device's failure is: the one file with a policy.
+
+The only file that touches torch's global settings. Importing it needs no torch.
+"""
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from pathlib import Path
 
 from .types import InteractiveSegError
 
+EAGER = "INTERACTIVESEG_EAGER"  # environment, any value: kernels are launched one by one, never recorded and replayed
+FLOAT32 = "INTERACTIVESEG_FLOAT32"  # environment, any value: no half precision and no TensorFloat-32 anywhere
+FULL = "has no memory left"
+GONE = "does not answer any more"
+BROKEN = ("CUDA error", "CUDA driver", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error", "MPS backend", "No CUDA GPUs")
 
-def choose_device(name: str = "auto") -> str:
-    """"auto" to CUDA, then Apple MPS, then the CPU; any other name is checked and returned."""
+_lost: set[str] = set()  # kinds of devices that failed for good in this process
+
+
+def available_devices() -> tuple[str, ...]:
+    """The kinds of devices that can be used, the fastest first: "cuda", "mps", "cpu"."""
     import torch
 
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(device for device, there in available.items() if there)
-    if not available.get(name.split(":")[0], False):
-        usable = ", ".join(device for device, there in available.items() if there)
-        raise InteractiveSegError(f"The device {name!r} is not there; this machine has {usable}: choose one of them or auto.")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(kind for kind, is_there in there.items() if is_there and kind not in _lost)
+
+
+def choose_device(name: str = "auto") -> str:
+    """"auto" to CUDA, then Apple MPS, then the CPU; any other name is checked and returned.
+
+    A device that failed for good in this process is passed over, also when it is asked for by name.
+    """
+    usable = available_devices()
+    kind = name.split(":")[0]
+    if name == "auto" or kind in _lost:
+        name = usable[0]
+    elif kind not in usable:
+        raise InteractiveSegError(
+            f"The device {name!r} is not there; this machine has {', '.join(usable)}: choose one of them or auto."
+        )
+    if name.startswith("cuda"):
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = FLOAT32 not in os.environ
     return name
 
 
 def half_precision(device: str):
-    """The torch.dtype in which networks run fast there and stay accurate; None where that is the weights' own, float32."""
+    """The torch.dtype in which the large networks run fast there with the same masks; None where that is float32."""
     import torch
 
-    if device.startswith("cuda"):
+    kind = str(device).split(":")[0]
+    if FLOAT32 in os.environ:
+        return None
+    if kind == "cuda":
         return torch.float16
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
-    return torch.bfloat16 if capabilities.get("amx_bf16") else None
+    has_units = getattr(torch.cpu, "_is_amx_tile_supported", None)  # a processor that multiplies bfloat16 itself
+    return torch.bfloat16 if kind == "cpu" and has_units is not None and has_units() else None
+
+
+def records_kernels(device: str) -> bool:
+    """Whether a network's kernels are recorded once and replayed there, see inference.graphs."""
+    return str(device).startswith("cuda") and EAGER not in os.environ
+
+
+def send(array, device):
+    """A numpy array as a tensor on the device; to CUDA through pinned memory, so that nobody waits for the copy."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    if str(device).startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def set_threads(count: int | None = None) -> int:
@@ -38,3 +85,63 @@ def set_threads(count: int | None = None) -> int:
         count = max(1, cores - 1)
     torch.set_num_threads(count)
     return count
+
+
+def device_failure(error: RuntimeError) -> str:
+    """FULL, GONE, or "" when the error has nothing to do with the device."""
+    import torch
+
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "STATUS_ALLOC_FAILED" in text:
+        return FULL
+    return GONE if any(words in text for words in BROKEN) else ""
+
+
+def lose(device: str) -> None:
+    """Never choose this kind of device again in this process: after an error of CUDA every later call fails too."""
+    _lost.add(device.split(":")[0])
+
+
+def release_memory(device: str) -> None:
+    """Give what torch keeps of a device's memory back to it."""
+    import gc
+
+    import torch
+
+    gc.collect()  # networks and their sessions may refer to each other
+    kind = device.split(":")[0]
+    if kind == "cuda" and kind in available_devices():
+        torch.cuda.empty_cache()
+    elif kind == "mps":
+        torch.mps.empty_cache()
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that may still be used there; None where the system does not say."""
+    if device.startswith("cuda"):
+        import torch
+
+        kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept_by_torch
+    if sys.platform == "win32":
+        return _free_windows()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    except (OSError, StopIteration):
+        names = getattr(os, "sysconf_names", {})
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_PHYS_PAGES" in names else 0
+        return whole // 2 or None  # macOS tells only what there is; half of it is taken to be free
+
+
+def _free_windows() -> int:
+    """Bytes of free memory."""
+
+    class Status(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
+            (name, ctypes.c_ulonglong) for name in ("total", "free", "page_total", "page", "virtual_total", "virtual", "extended")
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return status.free

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..device import half_precision, send
 from ..weights import load_strictly, read_state
 from .layers.cross_conv import DEFAULT_PLAN, CrossUNet, MemoryPlan, read_features
 
@@ -60,19 +61,19 @@ class EncodedContext:
 class ContextNetwork:
     """A network behind arrays: slices, prompts and a context in, logits out. No gradients, one device.
 
-    rounded: multiply in bfloat16. On a processor that does so itself it takes half the time, and the logits differ in the
-    second decimal.
+    precision: what it multiplies in, see device.half_precision; None is float32. In bfloat16, on a processor that does so
+    itself, it takes half the time, and the logits differ in the second decimal.
     """
 
-    def __init__(self, network: MultiverSegNet, device: str, rounded: bool = False) -> None:
+    def __init__(self, network: MultiverSegNet, device: str, precision: torch.dtype | None = None) -> None:
         self.size, self.refines = network.config.size, network.config.refines
-        self.device, self.rounded = torch.device(device), rounded
-        layout = torch.channels_last if rounded else torch.preserve_format
+        self.device, self.precision = torch.device(device), precision
+        layout = torch.preserve_format if precision is None else torch.channels_last
         self.network = network.to(self.device, memory_format=layout).eval()
 
     def arithmetic(self) -> torch.autocast:
         """The context in which the network runs."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.rounded)
+        return torch.autocast(self.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None)
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, masks: np.ndarray, keep_term: bool = True) -> EncodedContext:
@@ -82,7 +83,7 @@ class ContextNetwork:
         keep_term: keep the first layer's share, S times the memory of one map per feature, instead of making it each time.
         """
         pairs = np.stack([images, np.asarray(masks) > 0.5], axis=1).astype(np.float32)  # (S, 2, size, size)
-        support = torch.from_numpy(pairs)[None].to(self.device)
+        support = send(pairs, self.device)[None]
         with self.arithmetic():
             return EncodedContext(support, self.network.first_term(support) if keep_term and len(pairs) else None)
 
@@ -95,7 +96,7 @@ class ContextNetwork:
         zeros before the first prediction.
         """
         x = np.concatenate([images[:, None], prompts, previous[:, None]], axis=1).astype(np.float32)
-        target = torch.from_numpy(x).to(self.device)
+        target = send(x, self.device)
         with self.arithmetic():
             logits = self.network(target, context.support, context.term, plan)
         return logits[:, 0].float().cpu().numpy()
@@ -106,11 +107,5 @@ def load(path: Path, device: str) -> ContextNetwork:
     state = read_state(path)
     network = MultiverSegNet(MultiverSegConfig(read_features(state, path), refines="refines" in state))
     load_strictly(network, state, path)
-    trained_so = max(network.config.features) < max(MultiverSegConfig().features)  # the published one keeps its own numbers
-    return ContextNetwork(network, device, rounded=trained_so and device == "cpu" and multiplies_bfloat16())
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has units (AMX) for it, and torch uses them."""
-    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return asked is not None and bool(asked())
+    trained_so = max(network.config.features) < max(MultiverSegConfig().features)  # on a CPU the published one keeps its own numbers
+    return ContextNetwork(network, device, half_precision(device) if trained_so or device != "cpu" else None)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..device import send
 from ..types import InteractiveSegError
 from ..weights import load_strictly, read_state
 
@@ -101,7 +102,7 @@ class SliceNetwork:
         zeros before the first prediction.
         """
         x = np.concatenate([images[:, None], prompts, previous[:, None]], axis=1).astype(np.float32)
-        tensor = torch.from_numpy(x).to(self.device, memory_format=torch.channels_last)
+        tensor = send(x, self.device).to(memory_format=torch.channels_last)
         return self.network(tensor)[:, 0].float().cpu().numpy()
 
 

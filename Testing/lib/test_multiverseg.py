@@ -112,14 +112,14 @@ def test_masks_enter_the_context_thresholded(network, question, examples):
 
 def test_rounded_arithmetic_changes_little_and_never_the_published_networks(network, question, examples, tmp_path, monkeypatch):
     exact = network.predict(*question, network.encode(*examples))
-    rounded = ContextNetwork(network.network, "cpu", rounded=True)
+    rounded = ContextNetwork(network.network, "cpu", torch.bfloat16)
     found = rounded.predict(*question, rounded.encode(*examples))
     assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
-    monkeypatch.setattr(multiverseg, "multiplies_bfloat16", lambda: True)
-    for features, expected in (((4, 6, 8), True), ((4, 256), False)):
+    monkeypatch.setattr(multiverseg, "half_precision", lambda device: torch.bfloat16)
+    for features, expected in (((4, 6, 8), torch.bfloat16), ((4, 256), None)):
         path = tmp_path / f"{features[-1]}.pt"
         torch.save(MultiverSegNet(MultiverSegConfig(features)).state_dict(), path)
-        assert multiverseg.load(path, "cpu").rounded is expected
+        assert multiverseg.load(path, "cpu").precision is expected
 
 
 def test_an_empty_context_has_an_answer(network, question):
