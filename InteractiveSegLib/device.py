@@ -17,6 +17,8 @@ FULL = "has no memory left"
 GONE = "does not answer any more"
 BROKEN = ("CUDA error", "CUDA driver", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error", "MPS backend", "No CUDA GPUs")
 
+NO_ROOM = ("out of memory", "STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
+
 _lost: set[str] = set()  # kinds of devices that failed for good in this process
 
 
@@ -87,12 +89,12 @@ def set_threads(count: int | None = None) -> int:
     return count
 
 
-def device_failure(error: RuntimeError) -> str:
+def device_failure(error: RuntimeError | MemoryError) -> str:
     """FULL, GONE, or "" when the error has nothing to do with the device."""
     import torch
 
     text = str(error)
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "STATUS_ALLOC_FAILED" in text:
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(words in text for words in NO_ROOM):
         return FULL
     return GONE if any(words in text for words in BROKEN) else ""
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from . import models
-from .device import half_precision
+from .device import half_precision, send
 from .geometry import Canvas, Window, normalise
 from .interpolation import Between
 from .models.limnet.memory import PUBLISHED, MemoryConfig
 from .models.limnet.propagation import EncodedSlices, propagate
+from .plan import Plan
 from .types import bounding_box
 
-KEPT = 2 * 2**30  # bytes of encoded slices that are kept, at most
 FILL = 0.6  # share of the canvas's side that the objects take on the slices they are known on
 ROOM = 0.8  # the canvas moves when they take more of it
 FINEST = 0.5  # slice pixels per canvas pixel, at least: finer shows nothing new
@@ -69,9 +69,9 @@ def blended(shares: np.ndarray, distances: np.ndarray) -> np.ndarray:
 class Propagator:
     """Carries masks along one axis of one volume. Encoded slices are kept between calls.
 
-    image: (k, j, i). spacing: mm in array order. window: intensities (low, high), by default the volume's. weights: a file of
-    XMem's weights instead of the shipped ones. limit: bytes of encoded slices, at most. patience: empty slices in a row that
-    end a run.
+    image: (k, j, i). spacing: mm in array order. plan: the device, and how many bytes of encoded slices it keeps. window:
+    intensities (low, high), by default the volume's. weights: a file of XMem's weights instead of the shipped ones. patience:
+    empty slices in a row that end a run.
     """
 
     def __init__(
@@ -79,32 +79,30 @@ class Propagator:
         image: np.ndarray,
         axis: int,
         spacing: tuple[float, ...],
-        device: str,
+        plan: Plan,
         window: Window = None,
         weights: Path | None = None,
         config: MemoryConfig = PUBLISHED,
-        limit: int = KEPT,
         patience: int = 3,
     ) -> None:
         self.stack = np.moveaxis(image, axis, 0)  # (slices, rows, columns)
         self.spacing = tuple(s for a, s in enumerate(spacing) if a != axis)
         self.window = window or volume_window(self.stack)
-        self.device, self.config, self.limit, self.patience = torch.device(device), config, limit, patience
-        self.precision = half_precision(device)
-        self.network = models.load("limnet-memory", weights, device).to(memory_format=torch.channels_last)
+        self.device, self.plan, self.config, self.patience = torch.device(plan.device), plan, config, patience
+        self.precision = half_precision(plan.device)
+        self.network = models.load("limnet-memory", weights, plan.device).to(memory_format=torch.channels_last)
         self.look(None)
 
     def look(self, region: tuple[float, float, float, float] | None) -> None:
         """See that region of the slices from now on, or all of them."""
         self.canvas = Canvas(self.stack.shape[1:], self.spacing, self.network.config.size, region)
-        self.slices = EncodedSlices(
-            self.network, self.on_canvas, self.limit, self.precision, AHEAD if self.device.type == "cuda" else 1
-        )
+        ahead = min(AHEAD, self.plan.batch) if self.device.type == "cuda" else 1
+        self.slices = EncodedSlices(self.network, self.on_canvas, self.plan.kept, self.precision, ahead)
 
     def on_canvas(self, index: int) -> torch.Tensor:
         """A slice as the networks see it: (1, size, size) in [0, 1]."""
         seen = self.canvas.shrink(normalise(self.stack[index], self.window))
-        return torch.from_numpy(seen)[None].to(self.device)
+        return send(seen, self.device)[None]
 
     def look_at(self, area: np.ndarray) -> None:
         """See the objects at a good size: area is where they are known to be, bool (rows, columns), not empty.

@@ -124,9 +124,12 @@ def propagated(
     by default all slices that the user spoke to: those stay as they are. axis: along which, by default the working axis.
     extent: [first, stop) of the slices to fill, or how many beyond the known ones, by default all. fuse: let the quality
     network keep the masks of the round before where they are better; by default if its weights are shipped. weights: a file of
-    XMem's weights instead of the shipped ones. The session is not changed.
+    XMem's weights instead of the shipped ones. The session's masks are not changed. When the device fails the round begins again
+    with a smaller plan, see predictors.fallback.
     """
-    from .device import choose_device
+    from .device import device_failure
+    from .plan import propagation_plan
+    from .predictors.fallback import retreat
     from .propagation import Propagator
 
     if session.image.ndim == 2:
@@ -138,11 +141,20 @@ def propagated(
     known = spoken_to(session, states, axis)
     start = check_slices(from_slice, known, stack)
     extent = check_extent(extent, start, len(stack))
-    if (axis, weights) not in propagators:
-        place = session.image, axis, session.placement.spacing
-        propagators[axis, weights] = Propagator(*place, choose_device(session.device), session.window, weights)
     fusing = has_quality() if fuse is None else fuse
-    return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, fusing))
+    while True:
+        try:
+            if (axis, weights) not in propagators:
+                plan = propagation_plan(session.plan, session.shape, weights)
+                place = session.image, axis, session.placement.spacing
+                propagators[axis, weights] = Propagator(*place, plan, session.window, weights)
+            return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, fusing))
+        except (RuntimeError, MemoryError) as error:
+            failure = device_failure(error)
+            if not failure:
+                raise
+        propagators.clear()
+        session.adopt(retreat(session.plan, failure))
 
 
 def carry_all(

@@ -15,6 +15,7 @@ from .geometry import Window, resolve_axis
 from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
+from .plan import Plan, make_plan
 from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
@@ -61,6 +62,7 @@ class InteractiveSession:
         self.window, self.device, self.weights = window, device, Path(weights) if weights is not None else None
         self.shape = self.image.shape
         self.axis, self.index = 0, 0
+        self._plan: Plan | None = None
         self._predictors: dict[int | None, Any] = {}
         self._propagators: dict[tuple, Any] = {}
         self._accepted: dict[StateKey, str] = {}
@@ -113,6 +115,14 @@ class InteractiveSession:
     def rounds(self) -> Rounds | None:
         """Which round of propagation each slice came from; None before the first."""
         return self._memory.rounds
+
+    @property
+    def plan(self) -> Plan:
+        """On which device the model runs and how much of everything is there at a time; `plan.sentence` tells the user."""
+        if self._plan is None:
+            examples = sum(info.enabled for info in self.context.infos()) if self.context is not None else 0
+            self._plan = make_plan(self.family, self.shape, self.device, examples, self.weights)
+        return self._plan
 
     @property
     def can_undo(self) -> bool:
@@ -254,6 +264,22 @@ class InteractiveSession:
         """Load the network now and run it once, so that the first prompt is as quick as the next."""
         self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index)))
 
+    def adopt(self, plan: Plan) -> None:
+        """Go on with another plan, as after a device failed; `plan.sentence` says why."""
+        self._plan = plan
+
+    def release(self) -> None:
+        """Give back the memory that networks take, on a graphics card too. Nothing is forgotten; the next prompt loads again."""
+        from . import models
+        from .device import release_memory
+
+        self._predictors.clear()
+        self._propagators.clear()
+        models.load.cache_clear()
+        if self._plan is not None:
+            release_memory(self._plan.device)
+            self._plan = None
+
     # how it is done
 
     def _heard(
@@ -305,14 +331,10 @@ class InteractiveSession:
     def _predictor(self):
         of = None if self.family.volumetric else self.axis
         if of not in self._predictors:
-            from .device import choose_device
-
             whole = self.family.volumetric or self.image.ndim == 2
             spacing = tuple(s for a, s in enumerate(self.placement.spacing) if whole or a != self.axis)
-            device = choose_device(self.device)
-            self._predictors[of] = make_predictor(
-                Setting(self.family, spacing, device, self.window, self.targets, self.mode, self.context, self.weights)
-            )
+            setting = Setting(self.family, spacing, self.plan, self.window, self.targets, self.mode, self.context, self.weights)
+            self._predictors[of] = make_predictor(setting, self.adopt)
         return self._predictors[of]
 
     def _previous(self, key: StateKey, state: SliceState) -> np.ndarray | None:

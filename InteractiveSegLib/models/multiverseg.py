@@ -107,5 +107,5 @@ def load(path: Path, device: str) -> ContextNetwork:
     state = read_state(path)
     network = MultiverSegNet(MultiverSegConfig(read_features(state, path), refines="refines" in state))
     load_strictly(network, state, path)
-    trained_so = max(network.config.features) < max(MultiverSegConfig().features)  # on a CPU the published one keeps its own numbers
+    trained_so = max(network.config.features) < max(MultiverSegConfig().features)  # on a CPU the published one keeps float32
     return ContextNetwork(network, device, half_precision(device) if trained_so or device != "cpu" else None)

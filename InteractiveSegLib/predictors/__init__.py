@@ -6,6 +6,7 @@ A predictor of slices has `predict(requests)`, see slices.Request; one of a volu
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from .. import models
 from ..geometry import Window
 from ..models import FamilySpec
+from ..plan import Plan
 
 # Family -> module of this package and class, which is made by its `of(setting)`.
 PREDICTORS = {
@@ -28,19 +30,24 @@ PREDICTORS = {
 class Setting:
     """What a predictor is made from.
 
-    family: the table's row. spacing: mm in array order, (row, column) for slices, (k, j, i) for a volumetric family. device:
-    "cpu", "cuda" or "mps". window: intensities (low, high) or None. targets: names, in the order of their labels. mode: one
-    of the family's, or None. context: examples, or None. weights: a file instead of the shipped ones.
+    family: the table's row. spacing: mm in array order, (row, column) for slices, (k, j, i) for a volumetric family. plan:
+    the device, and how much of everything is there at a time. window: intensities (low, high) or None. targets: names, in
+    the order of their labels. mode: one of the family's, or None. context: examples, or None. weights: a file instead of the
+    shipped ones.
     """
 
     family: FamilySpec
     spacing: tuple[float, ...]
-    device: str
+    plan: Plan
     window: Window = None
     targets: tuple[str, ...] = ()
     mode: str | None = None
     context: Any = None
     weights: Path | None = None
+
+    @property
+    def device(self) -> str:
+        return self.plan.device
 
     def network(self, name: str | None = None):
         """One of the family's networks: the first one, with the session's weights if there are any, or another, as shipped."""
@@ -48,10 +55,9 @@ class Setting:
         return models.load(name or self.family.networks[0], self.weights if own else None, self.device)
 
 
-def make_predictor(setting: Setting):
-    """The family's predictor; on an accelerator, one that survives the accelerator."""
+def make_predictor(setting: Setting, adopt: Callable[[Plan], None]):
+    """The family's predictor, which survives its device; `adopt` hears of the plan that it then goes on with."""
     from .fallback import FallbackPredictor
 
     module, name = PREDICTORS[setting.family.name].split(":")
-    make = getattr(importlib.import_module(f".{module}", __package__), name).of
-    return make(setting) if setting.device == "cpu" else FallbackPredictor(make, setting)
+    return FallbackPredictor(getattr(importlib.import_module(f".{module}", __package__), name).of, setting, adopt)

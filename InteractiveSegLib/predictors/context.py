@@ -14,13 +14,11 @@ import numpy as np
 from ..context import ContextEntry, ContextSet
 from ..context.selection import choose_described, describe
 from ..geometry import Canvas, Window, normalise
-from ..models.layers.cross_conv import MemoryPlan
+from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
 from ..types import InteractiveSegError
 from . import Setting
 from .slices import Request, SlicePredictor, keep_prompts
 
-BUDGET = {"cpu": 16}  # examples per prediction, by device
-LARGE_BUDGET = 64  # elsewhere: what the network was trained with
 KEPT = 4  # encoded sets of examples
 
 
@@ -60,21 +58,17 @@ class ContextPredictor:
     that are most useful for its slice.
     """
 
-    def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int) -> None:
-        self.network, self.first, self.context, self.budget = network, first, context, budget
-        self.plan = MemoryPlan()
+    def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int,
+                 plan: MemoryPlan = DEFAULT_PLAN) -> None:
+        self.network, self.first, self.context, self.budget, self.plan = network, first, context, budget, plan
         self._examples: dict[str, Example] = {}
         self._encoded: OrderedDict[tuple[str, ...], NetworkWithContext] = OrderedDict()
 
     @classmethod
     def of(cls, setting: Setting) -> ContextPredictor:
-        first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window)
-        return cls(setting.network(), first, setting.context, BUDGET.get(setting.device, LARGE_BUDGET))
-
-    def smaller(self) -> None:
-        """Use less memory from now on."""
-        self.plan = MemoryPlan(chunk=1, recompute=True)
-        self._encoded.clear()
+        plan = setting.plan
+        first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window, plan.batch)
+        return cls(setting.network(), first, setting.context, plan.examples, MemoryPlan(plan.chunk, plan.again))
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""

@@ -1,4 +1,4 @@
-"""A predictor on an accelerator that may fill up or vanish: one try with a smaller plan, then the CPU; no prompt is lost."""
+"""A predictor on a device that may fill up or vanish: one try with a smaller plan, then the CPU; no prompt is lost."""
 from __future__ import annotations
 
 import logging
@@ -6,23 +6,45 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from .. import models
+from ..device import FULL, GONE, device_failure, lose, release_memory
+from ..plan import PLANS, Plan
+from ..types import InteractiveSegError
 from . import Setting
 
 log = logging.getLogger(__name__)
 
 
+def retreat(plan: Plan, failure: str) -> Plan:
+    """The plan to go on with after a device failed, with a sentence that says so; the failed device's memory is given back.
+
+    A device that is full gets one smaller plan; everything else, and a second failure, moves the work to the CPU.
+    """
+    models.load.cache_clear()
+    if failure == GONE:
+        lose(plan.device)
+    release_memory(plan.device)
+    if failure == FULL and not plan.again:
+        words = f"The memory of {plan.device} was full: a smaller plan is used, which is slower."
+        plan = plan.smaller()
+    elif plan.device != "cpu":
+        words = f"The device {plan.device} {failure}: the CPU goes on, which is slower."
+        plan = PLANS["cpu"]
+    else:
+        raise InteractiveSegError("The computer has no memory left: close other programs, or crop the image.")
+    log.warning("%s", words)
+    return replace(plan, sentence=words)
+
+
 class FallbackPredictor:
     """Answers like the predictor that `make(setting)` makes, whatever happens to the setting's device.
 
-    A predictor with `smaller()` is asked once more after it, when memory ran out; everything else, and a second failure, moves
-    the work to the CPU for good. `notice` is a sentence on what happened, or "".
+    adopt: called with the plan that it goes on with after a failure.
     """
 
-    def __init__(self, make: Callable[[Setting], Any], setting: Setting) -> None:
-        self._make, self._setting = make, setting
-        self._predictor: Any = None
-        self._shrunk = False
-        self.notice = ""
+    def __init__(self, make: Callable[[Setting], Any], setting: Setting, adopt: Callable[[Plan], None]) -> None:
+        self._make, self._setting, self._adopt = make, setting, adopt
+        self.predictor: Any = None
 
     def predict(self, requests):
         return self._ask("predict", requests)
@@ -38,49 +60,15 @@ class FallbackPredictor:
 
     def _ask(self, method: str, *arguments):
         try:
-            if self._predictor is None:
-                self._predictor = self._make(self._setting)
-            return getattr(self._predictor, method)(*arguments)
-        except RuntimeError as error:
+            if self.predictor is None:
+                self.predictor = self._make(self._setting)
+            return getattr(self.predictor, method)(*arguments)
+        except (RuntimeError, MemoryError) as error:
             failure = device_failure(error)
-            if not failure or self._setting.device == "cpu":
+            if not failure:
                 raise
-        self._retreat(failure)
+        self.predictor = None
+        plan = retreat(self._setting.plan, failure)
+        self._setting = replace(self._setting, plan=plan)
+        self._adopt(plan)
         return self._ask(method, *arguments)
-
-    def _retreat(self, failure: str) -> None:
-        """Make room, or leave the device."""
-        release_memory(self._setting.device)
-        if failure == FULL and not self._shrunk and hasattr(self._predictor, "smaller"):
-            self._shrunk = True
-            self._predictor.smaller()
-            self.notice = f"The memory of {self._setting.device} was full: a smaller plan is used, which is slower."
-        else:
-            self.notice = f"The device {self._setting.device} {failure}: the CPU goes on, which is slower."
-            self._predictor, self._setting = None, replace(self._setting, device="cpu")
-        log.warning("%s", self.notice)
-
-
-FULL = "has no memory left"
-GONE = "does not answer any more"
-LOST = ("CUDA error", "CUDA driver", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS", "MPS backend", "No CUDA GPUs")
-
-
-def device_failure(error: RuntimeError) -> str:
-    """FULL, GONE, or "" when the error has nothing to do with the device."""
-    import torch
-
-    text = str(error)
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text:
-        return FULL
-    return GONE if any(words in text for words in LOST) else ""
-
-
-def release_memory(device: str) -> None:
-    """Give what torch keeps of a device's memory back to it."""
-    import torch
-
-    if device.startswith("cuda") and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif device == "mps":
-        torch.mps.empty_cache()

@@ -12,33 +12,29 @@ import torch
 
 from ..geometry import Canvas, Window, normalise
 from ..models.limnet.ritm import RITM
+from ..plan import Plan
 from ..prompts import Click
 from ..rasterise import MASK_LOGIT
 from . import Setting
 from .slices import Request, closer_canvas, keep_prompts
 
-BATCH = 8  # slices per network call
-
 
 class ClickPredictor:
     """Runs RITM on slices of one spacing. window: intensities (low, high) or None for the slice's percentiles.
 
-    flip: average with the answer on the mirrored slice, as RITM's authors evaluate; twice the time.
+    flip: average with the answer on the mirrored slice, as RITM's authors evaluate; twice the time. batch: slices per call.
     """
 
-    def __init__(self, network: RITM, spacing: tuple[float, float], window: Window = None, flip: bool = False) -> None:
+    def __init__(self, network: RITM, spacing: tuple[float, float], window: Window = None, flip: bool = False,
+                 batch: int = Plan.batch) -> None:
         self.network = network.to(memory_format=torch.channels_last)
         self.spacing, self.window, self.flip = spacing, window, flip
         self.device = next(network.parameters()).device
-        self.batch = BATCH
+        self.batch = batch
 
     @classmethod
     def of(cls, setting: Setting) -> ClickPredictor:
-        return cls(setting.network(), setting.spacing, setting.window, setting.mode == "flip")
-
-    def smaller(self) -> None:
-        """Use less memory from now on."""
-        self.batch = 1
+        return cls(setting.network(), setting.spacing, setting.window, setting.mode == "flip", setting.plan.batch)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""

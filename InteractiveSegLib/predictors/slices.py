@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import Canvas, Window, normalise
+from ..plan import Plan
 from ..prompts import Box, Lasso, Prompt
 from ..rasterise import MASK_LOGIT, drawn_mask, prompt_maps
 from ..types import bounding_box
 from . import Setting
 
-BATCH = 16  # slices per network call
 MARGIN = 1.5  # the second look is this much larger than what it looks at
 CLOSER = 0.6  # a second look is worth it when its side is less than this share of the slice's
 
@@ -70,20 +70,15 @@ class SlicePredictor:
     """Runs a 2D interactive network on slices of one spacing.
 
     network: has `size` and `predict(images, prompts, previous)`, see models.scribbleprompt.SliceNetwork.
-    spacing: (row, column) in mm. window: intensities (low, high) or None for the slice's percentiles.
+    spacing: (row, column) in mm. window: intensities (low, high) or None for the slice's percentiles. batch: slices per call.
     """
 
-    def __init__(self, network, spacing: tuple[float, float], window: Window = None) -> None:
-        self.network, self.spacing, self.window = network, spacing, window
-        self.batch = BATCH
+    def __init__(self, network, spacing: tuple[float, float], window: Window = None, batch: int = Plan.batch) -> None:
+        self.network, self.spacing, self.window, self.batch = network, spacing, window, batch
 
     @classmethod
     def of(cls, setting: Setting) -> SlicePredictor:
-        return cls(setting.network(), setting.spacing, setting.window)
-
-    def smaller(self) -> None:
-        """Use less memory from now on."""
-        self.batch = 1
+        return cls(setting.network(), setting.spacing, setting.window, setting.plan.batch)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""

@@ -19,6 +19,7 @@ from ..inference.sliding import predict_volume
 from ..models.tis import TARGETS
 from ..models.tis.network import TIS
 from ..models.tis.prepare import crop_box, normalise, token_stride
+from ..plan import Plan
 from ..prompts import Prompt, Scribble
 from ..targets import find_label
 from ..types import InteractiveSegError
@@ -49,11 +50,14 @@ def choose_network(setting: Setting) -> TIS:
 class TISPredictor:
     """Corrects whole volumes. spacing: mm (k, j, i) of the volumes; targets: names, in the order of the session's labels.
 
-    mirror: axes over whose flips the automatic result is averaged, as nnU-Net can; eight times the work for three.
+    mirror: axes over whose flips the automatic result is averaged, as nnU-Net can; eight times the work for three. crop: tokens
+    in which a crop is corrected, at most.
     """
 
-    def __init__(self, network: TIS, spacing: Sequence[float], targets: Sequence[str], mirror: Sequence[int] = ()) -> None:
+    def __init__(self, network: TIS, spacing: Sequence[float], targets: Sequence[str], mirror: Sequence[int] = (),
+                 crop: int = Plan.crop) -> None:
         self.network, self.spacing, self.targets, self.mirror = network, tuple(spacing), tuple(targets), tuple(mirror)
+        self.crop = crop
         self.device = next(network.parameters()).device
         known = network.config.targets
         self.ours = np.array([0] + [self.targets.index(n) + 1 if n in targets else 0 for n in known], np.uint8)
@@ -66,7 +70,7 @@ class TISPredictor:
     def of(cls, setting: Setting) -> TISPredictor:
         network = choose_network(setting)
         mirror = network.config.mirror if setting.mode == "mirror" else ()
-        return cls(network, setting.spacing, setting.targets, mirror)
+        return cls(network, setting.spacing, setting.targets, mirror, setting.plan.crop)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Read the volume now, so that the first click is as quick as the next."""
@@ -128,7 +132,7 @@ class TISPredictor:
         cells = ((places + 0.5) * np.array(grid) / shape).astype(int)
         box = crop_box(before, cells, self.network.config.spacing)
         sides = tuple(s.stop - s.start for s in box)
-        stride = token_stride(sides, self.network.refinement.stride)
+        stride = token_stride(sides, self.network.refinement.stride, self.crop)
         if stride != self.network.refinement.stride:
             log.info("the crop of %s voxels is large: it is read in steps of %s voxels", sides, stride)
         cells = cells - [s.start for s in box]

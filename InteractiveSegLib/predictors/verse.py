@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..geometry import Canvas, Window, normalise
 from ..models.verse.fuser import draw_prompts
 from ..models.verse.queries import pad_clicks
+from ..plan import Plan
 from ..prompts import Click
 from ..rasterise import drawn_mask
 from ..robot import largest_component
@@ -29,7 +30,6 @@ from .slices import Request, keep_prompts
 NAMES = tuple(HEART)  # in the order of the object queries
 AUTO, AUTO_CLICK, CLICK = "auto", "auto+click", "click"
 BATCH = 12  # slices and targets per call of the decoder
-KEPT = 64  # encoded slices
 MARGIN = 1.35  # the close look is this much larger than what was found
 NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a structure
 CLOSER = 0.85  # a close look is worth it when its side is less than this share of the slice's
@@ -53,8 +53,8 @@ class Look:
 class VerSePredictor:
     """One working axis of one image. spacing: (row, column) in mm; mode: "auto+click", "auto" or "click"."""
 
-    def __init__(self, network, spacing: tuple[float, float], window: Window, mode: str) -> None:
-        self.network, self.spacing, self.window, self.mode = network, spacing, window, mode
+    def __init__(self, network, spacing: tuple[float, float], window: Window, mode: str, plan: Plan) -> None:
+        self.network, self.spacing, self.window, self.mode, self.plan = network, spacing, window, mode, plan
         self.device = next(network.parameters()).device
         self.canvases: dict[Key, Canvas] = {}
         self.looks: OrderedDict[Key, Look] = OrderedDict()
@@ -62,7 +62,7 @@ class VerSePredictor:
 
     @classmethod
     def of(cls, setting: Setting) -> VerSePredictor:
-        return cls(setting.network(), setting.spacing, setting.window, setting.mode)
+        return cls(setting.network(), setting.spacing, setting.window, setting.mode, setting.plan)
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice, so that the first answer is as quick as the next; nothing of it is kept."""
@@ -174,7 +174,7 @@ class VerSePredictor:
         looks = [self.looks[r.key] for r in requests]
         for request in requests:
             self.looks.move_to_end(request.key)
-        while len(self.looks) > KEPT:
+        while len(self.looks) > self.plan.looks:
             self.looks.popitem(last=False)
         return looks
 
@@ -187,9 +187,10 @@ class VerSePredictor:
     def by_looks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
         """One pass of the decoder over the requests, each on the canvas that its slice is kept on."""
         found = []
-        for begin in range(0, len(requests), BATCH):
+        size = min(BATCH, self.plan.batch)
+        for begin in range(0, len(requests), size):
             batch = [Request(r.image, r.prompts, start, r.target, r.key) for r, start in
-                     zip(requests[begin:begin + BATCH], starts[begin:begin + BATCH])]
+                     zip(requests[begin:begin + size], starts[begin:begin + size])]
             found += self.decode(batch, self.remember(batch), by_name)
         return found
 

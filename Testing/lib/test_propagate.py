@@ -6,6 +6,7 @@ from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.interpolation import Between
+from InteractiveSegLib.plan import Plan
 from InteractiveSegLib.propagation import Propagator
 
 SHAPE = (14, 60, 72)
@@ -124,7 +125,7 @@ def test_a_run_ends_where_the_object_ends(networks):
 
 @pytest.mark.parametrize(("empty", "reached"), [(10, range(14)[:10]), (4, range(14)[5:])])
 def test_a_slice_said_to_be_empty_ends_the_run_and_takes_nothing_from_the_others(networks, empty, reached):
-    propagator = Propagator(bright(BALL), 0, (1, 1, 1), "cpu", patience=99)
+    propagator = Propagator(bright(BALL), 0, (1, 1, 1), Plan(), patience=99)
     found = {}
     known = {7: BALL[None, 7], empty: np.zeros_like(BALL[None, 0])}
     assert set(propagator.carry(known, range(14), found)) == set(reached)
@@ -237,7 +238,7 @@ def test_a_second_round_encodes_no_slice_again(networks):
 
 
 def test_the_encoded_slices_stay_within_the_limit(networks):
-    propagator = Propagator(bright(BALL), 0, (1, 1, 1), "cpu", limit=100_000)
+    propagator = Propagator(bright(BALL), 0, (1, 1, 1), Plan(kept=100_000))
     found = {}
     list(propagator.carry({7: BALL[None, 7]}, range(14), found))
     assert 0 < propagator.slices.nbytes <= 100_000

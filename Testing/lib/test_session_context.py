@@ -8,7 +8,7 @@ from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.context import ContextSet, ContextStore
 from InteractiveSegLib.models import load
 from InteractiveSegLib.models.multiverseg import MultiverSegConfig, MultiverSegNet
-from InteractiveSegLib.predictors import context as predictor_module
+from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request, SlicePredictor
 
 
@@ -113,7 +113,7 @@ def test_a_disabled_example_is_not_used(a_case, a_disk):
 
 
 def test_with_more_examples_than_the_budget_those_like_the_slice_are_used(a_case, a_disk, monkeypatch):
-    monkeypatch.setitem(predictor_module.BUDGET, "cpu", 1)
+    monkeypatch.setitem(PLANS, "cpu", Plan(examples=1))
     image, truth = a_disk
     crowd, alone = ContextSet(), ContextSet()
     for _ in range(3):

@@ -11,6 +11,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
 from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
+from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request
 from InteractiveSegLib.predictors.verse import canvas_clicks, drop_islands, heart_mask, spread
 from InteractiveSegLib.terminology import HEART
@@ -79,11 +80,11 @@ def test_by_name_every_slice_and_every_target_is_answered_in_batches(session_of,
 
 
 def test_only_so_many_encoded_slices_are_kept_and_the_others_are_encoded_again(session_of, calls, monkeypatch):
-    monkeypatch.setattr("InteractiveSegLib.predictors.verse.KEPT", 2)
+    monkeypatch.setitem(PLANS, "cpu", Plan(looks=2))
     session = session_of(targets=THREE, mode="auto")
     session.predict()
     labels, encoded = session.labels.copy(), calls["encoded"]
-    assert len(session._predictor().looks) == 2
+    assert len(session._predictor().predictor.looks) == 2
     session.predict()
     assert calls["encoded"] > encoded and np.array_equal(session.labels, labels)
 
@@ -147,7 +148,7 @@ def test_a_target_without_training_says_so_once_and_stays_empty_until_clicked(se
 def test_a_click_beside_the_close_look_brings_the_whole_slice_back(session_of):
     session = session_of(targets=("LV",), mode="click")
     session.add(Click((2, 70, 90)))
-    predictor = session._predictor()
+    predictor = session._predictor().predictor
     predictor.place((0, 2), predictor.closer(predictor.whole(session.image[2]), disc_mask(session)))
     assert not predictor.canvases[0, 2].covers().all()
     session.add(Click((2, 2, 2)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +47,15 @@ def measure_rounds(job: RoundsJob) -> RoundsCost:
 def run_rounds(job: RoundsJob) -> RoundsCost:
     """The job itself; its peak is that of the whole process."""
     from ...device import set_threads
+    from ...plan import PLANS
     from ...propagation import Propagator
 
     set_threads(job.threads)
+    plan = replace(PLANS[job.device.split(":")[0]], kept=job.limit)
     image, mask = made_volume(job.slices, job.size)
     with tempfile.TemporaryDirectory() as folder:
         weights = job.weights or random_published(Path(folder))
-        propagator = Propagator(image, 0, (1.0, 1.0, 1.0), job.device, weights=weights, limit=job.limit, patience=job.slices)
+        propagator = Propagator(image, 0, (1.0, 1.0, 1.0), plan, weights=weights, patience=job.slices)
     middle, found, seconds = job.slices // 2, {}, []
     held = resident(job.device)
     for _ in range(2):
