@@ -23,6 +23,8 @@ EDITOR_TAG = "InteractiveSeg"  # of this page's own editor node: two editors on 
 UNDO_STATES = 10
 AUTOSAVE_MS = 2000  # edits by hand are in the study's journal after this long
 
+INSTALLING = "Installing: torch alone is hundreds of megabytes. The Python console shows how far it is; wait until this page answers."
+
 HELP = """
 <p>Segment with a few clicks: choose a volume and a segment above or in the <b>Segment Editor</b>, then one of these
 effects.</p>
@@ -32,7 +34,7 @@ effects.</p>
 <li><b>Interactive box</b> (d) and <b>lasso</b> (l): draw around the object.</li>
 </ul>
 <p>All four add to the same prompts. The key <b>x</b> swaps add and remove. Undo, masking and the overwrite mode work as for
-every other effect. Each prompt works in the slice you look at.</p>
+every other effect. Each prompt works in the slice you look at, however the view is turned.</p>
 <p>For many cases: open a folder as a <b>study</b>, accept case by case, and a model that learns from examples needs fewer
 prompts from case to case.</p>
 <p>For research only, not for clinical decisions.</p>
@@ -146,15 +148,21 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.studyPanel.keep()
 
     def onInstall(self) -> None:
+        self._sayInstalling()
         self._tell(self.logic.install())
 
     def onInstallOffline(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(self.parent, "Folder with wheels and weights", "")
         if folder:
+            self._sayInstalling()
             self._tell(self.logic.installFrom(folder))
 
     def onDiagnose(self) -> None:
         self.report.setPlainText(self.logic.diagnosis())
+
+    def _sayInstalling(self) -> None:
+        self.report.setPlainText(INSTALLING)
+        slicer.app.processEvents()
 
     def _tell(self, reason: str) -> None:
         if reason:

@@ -18,8 +18,8 @@ import slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib import weights as weight_files
+from InteractiveSegLib.device import free_memory
 
-from .advice import free_gib
 from .resources import resource_path
 
 TORCH_REQUIREMENT = ">=2.6"  # before it a weight file could run code
@@ -94,8 +94,8 @@ def diagnosis() -> str:
         cuda = torch.version.cuda or "not in this build"
         lines.append(f"torch {torch.__version__}, CUDA {cuda}, {torch.get_num_threads()} threads")
         lines.append(f"Graphics cards: {', '.join(cards) or 'none that torch can use'}")
-    free = free_gib("cpu")
-    lines.append(f"Memory: {f'{free:.1f} GiB free' if free else 'unknown'}, {os.cpu_count()} processor cores")
+    free = free_memory("cpu")
+    lines.append(f"Memory: {f'{free / 1e9:.1f} GB free' if free else 'unknown'}, {os.cpu_count()} processor cores")
     proxies = sorted(urllib.request.getproxies())  # only which kinds: their addresses may hold secrets
     lines.append(f"Proxy: {', '.join(proxies) or 'none set'}")
     lines.append(f"Weights in {weight_files.weights_folder()}:")

@@ -6,7 +6,7 @@ import vtk
 
 from InteractiveSegLib import Box, Click, Lasso, Scribble
 
-from .mrml import kji_to_xy, shown_slice
+from .mrml import Grid, grid_of, kji_to_xy, shown_slice
 
 ARM_PIXELS = 6
 GREEN, RED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.2)
@@ -25,13 +25,13 @@ class PromptMarkers:
         """The vtkActor2D objects to put into the view's renderer."""
         return (*(lines.actor for lines in self._lines.values()), self._draft.actor)
 
-    def show(self, slice_node, volume, prompts) -> None:
-        """Draw the prompts that lie in the slice shown."""
+    def show(self, slice_node, volume, given) -> None:
+        """Draw the prompts that lie in the slice shown. given: Given objects."""
         segments_xy = {True: [], False: []}
         self._handles_xy = []
-        for prompt in prompts:
+        for prompt, _, plane, *_ in given:
             positive = getattr(prompt, "positive", True)
-            outline, handle = _drawing(slice_node, volume, prompt)
+            outline, handle = _drawing(slice_node, grid_of(volume, plane), prompt)
             self._handles_xy.append(handle)
             segments_xy[positive] += outline + (_sign(handle, positive) if handle is not None else [])
         for positive, lines in self._lines.items():
@@ -76,26 +76,26 @@ class _LineActor:
         self._data.Modified()
 
 
-def _drawing(slice_node, volume, prompt) -> tuple[list, tuple[float, float] | None]:
+def _drawing(slice_node, grid: Grid, prompt) -> tuple[list, tuple[float, float] | None]:
     """(outline, place of the sign) of a prompt where the shown slice cuts it; ([], None) where it does not."""
     if isinstance(prompt, Click):
-        points_xy, shown = kji_to_xy(slice_node, volume, [prompt.position])
+        points_xy, shown = kji_to_xy(slice_node, grid, [prompt.position])
         return ([], tuple(points_xy[0])) if shown[0] else ([], None)
     if isinstance(prompt, Lasso):
-        points_xy, shown = kji_to_xy(slice_node, volume, prompt.points)
+        points_xy, shown = kji_to_xy(slice_node, grid, prompt.points)
         corners = [tuple(point) for point in points_xy]
         return (_closed(corners), corners[0]) if shown.all() else ([], None)
-    edges_kji = _box_edges(slice_node, volume, prompt) if isinstance(prompt, Box) else _rim(slice_node, volume, prompt)
+    edges_kji = _box_edges(slice_node, grid, prompt) if isinstance(prompt, Box) else _rim(slice_node, grid, prompt)
     if len(edges_kji) == 0:
         return [], None
-    points_xy, _ = kji_to_xy(slice_node, volume, edges_kji.reshape(-1, 3))
+    points_xy, _ = kji_to_xy(slice_node, grid, edges_kji.reshape(-1, 3))
     segments = [tuple(map(tuple, pair)) for pair in points_xy.reshape(-1, 2, 2)]
     return segments, segments[0][0]
 
 
-def _box_edges(slice_node, volume, box: Box) -> np.ndarray:
+def _box_edges(slice_node, grid: Grid, box: Box) -> np.ndarray:
     """(4, 2, 3) kji: the sides of the box in the shown slice, along the voxel grid."""
-    axis, index = shown_slice(slice_node, volume)
+    axis, index = shown_slice(slice_node, grid)
     if not box.start[axis] <= index < box.stop[axis]:
         return np.zeros((0, 2, 3))
     low, high = np.array(box.start) - 0.5, np.array(box.stop) - 0.5  # a voxel reaches half an index to either side
@@ -107,9 +107,9 @@ def _box_edges(slice_node, volume, box: Box) -> np.ndarray:
     return np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
 
 
-def _rim(slice_node, volume, scribble: Scribble) -> np.ndarray:
+def _rim(slice_node, grid: Grid, scribble: Scribble) -> np.ndarray:
     """(n, 2, 3) kji: the border of the painted voxels in the shown slice."""
-    axis, index = shown_slice(slice_node, volume)
+    axis, index = shown_slice(slice_node, grid)
     if not 0 <= index - scribble.origin[axis] < scribble.mask.shape[axis]:
         return np.zeros((0, 2, 3))
     plane = np.pad(np.take(scribble.mask, index - scribble.origin[axis], axis=axis), 1)

@@ -6,12 +6,21 @@ array order. Index 0 is the centre of the first voxel, so a voxel reaches half a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import slicer
 import vtk
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.reformat import Plane, plane_through
+
+
+class Grid(NamedTuple):
+    """Where voxels lie. shape: (k, j, i). to_ras: 4x4, (i, j, k, 1) to world millimetres."""
+
+    shape: tuple[int, int, int]
+    to_ras: np.ndarray
 
 
 def array_from_matrix(matrix) -> np.ndarray:
@@ -77,10 +86,23 @@ def volume_shape(volume) -> tuple[int, int, int]:
     return tuple(reversed(volume.GetImageData().GetDimensions()))
 
 
-def xy_to_kji(slice_node, volume, xy) -> np.ndarray:
+def plane_shown(slice_node, volume) -> Plane | None:
+    """The plane of a slice view where it follows none of the volume's slices; None where it shows one of them, or nothing."""
+    to_ras = array_from_matrix(slice_node.GetSliceToRAS())
+    return plane_through(volume_shape(volume), ijk_to_ras(volume), to_ras[:3, 3], to_ras[:3, 0], -to_ras[:3, 1])
+
+
+def grid_of(volume, plane: Plane | None = None) -> Grid:
+    """The volume's own grid; or that of a plane through it, as of a volume with one slice."""
+    if plane is None:
+        return Grid(volume_shape(volume), ijk_to_ras(volume))
+    return Grid((1, *plane.shape), ijk_to_ras(volume) @ plane.to_ijk)
+
+
+def xy_to_kji(slice_node, grid: Grid, xy) -> np.ndarray:
     """Real-valued voxel index (k, j, i) of a pixel of a slice view; whole numbers are voxel centres."""
     ras = array_from_matrix(slice_node.GetXYToRAS()) @ [xy[0], xy[1], 0.0, 1.0]
-    return (np.linalg.inv(ijk_to_ras(volume)) @ ras)[2::-1]
+    return (np.linalg.inv(grid.to_ras) @ ras)[2::-1]
 
 
 def nearest_voxel(kji) -> tuple[int, int, int]:
@@ -88,50 +110,50 @@ def nearest_voxel(kji) -> tuple[int, int, int]:
     return tuple(math.floor(value + 0.5) for value in kji)
 
 
-def is_inside(voxel_kji, volume) -> bool:
-    """True when the volume has this voxel."""
-    return all(0 <= index < size for index, size in zip(voxel_kji, volume_shape(volume)))
+def is_inside(voxel_kji, grid: Grid) -> bool:
+    """True when the grid has this voxel."""
+    return all(0 <= index < size for index, size in zip(voxel_kji, grid.shape))
 
 
-def working_axis(slice_node, volume) -> tuple[int, float]:
+def working_axis(slice_node, grid: Grid) -> tuple[int, float]:
     """Array axis (0 = k, 1 = j, 2 = i) nearest to the view's normal, and the angle between the two in degrees."""
     normal_ras = array_from_matrix(slice_node.GetSliceToRAS())[:3, 2]
-    directions_ras = ijk_to_ras(volume)[:3, :3]
+    directions_ras = grid.to_ras[:3, :3]
     cosines = np.abs(normal_ras @ (directions_ras / np.linalg.norm(directions_ras, axis=0)))
     ijk_axis = int(np.argmax(cosines))
     cosine = min(1.0, cosines[ijk_axis] / np.linalg.norm(normal_ras))
     return 2 - ijk_axis, math.degrees(math.acos(cosine))
 
 
-def shown_slice(slice_node, volume) -> tuple[int, int]:
-    """(array axis, index) of the volume's slice nearest to what the view shows in its middle."""
-    axis, _ = working_axis(slice_node, volume)
+def shown_slice(slice_node, grid: Grid) -> tuple[int, int]:
+    """(array axis, index) of the grid's slice nearest to what the view shows in its middle."""
+    axis, _ = working_axis(slice_node, grid)
     width, height = slice_node.GetDimensions()[:2]
-    return axis, nearest_voxel(xy_to_kji(slice_node, volume, (width / 2, height / 2)))[axis]
+    return axis, nearest_voxel(xy_to_kji(slice_node, grid, (width / 2, height / 2)))[axis]
 
 
-def box_between(slice_node, volume, xy_one, xy_two) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def box_between(slice_node, grid: Grid, xy_one, xy_two) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Half-open box (start, stop) in kji under a rectangle of the view, one voxel thick along the working axis.
 
-    The rectangle may reach out of the volume; None when nothing of it lies inside.
+    The rectangle may reach out of the grid; None when nothing of it lies inside.
     """
-    axis, _ = working_axis(slice_node, volume)
+    axis, _ = working_axis(slice_node, grid)
     corners_xy = [(x, y) for x in (xy_one[0], xy_two[0]) for y in (xy_one[1], xy_two[1])]
-    corners_kji = np.array([xy_to_kji(slice_node, volume, xy) for xy in corners_xy])
-    corners_kji[:, axis] = corners_kji[:, axis].mean()  # an oblique view: the slice under the middle of the rectangle
-    shape = volume_shape(volume)
+    corners_kji = np.array([xy_to_kji(slice_node, grid, xy) for xy in corners_xy])
+    corners_kji[:, axis] = corners_kji[:, axis].mean()  # a view tilted to the grid: the slice under the middle
+    shape = grid.shape
     start = tuple(max(low, 0) for low in nearest_voxel(corners_kji.min(axis=0)))
     stop = tuple(min(high + 1, size) for high, size in zip(nearest_voxel(corners_kji.max(axis=0)), shape))
     return (start, stop) if all(a < b for a, b in zip(start, stop)) else None
 
 
-def kji_to_xy(slice_node, volume, points_kji) -> tuple[np.ndarray, np.ndarray]:
+def kji_to_xy(slice_node, grid: Grid, points_kji) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (n, 2) of points (n, 3), and a bool (n,) that is True for those in the slice that the view shows."""
     points_ijk = np.c_[np.asarray(points_kji, dtype=float)[:, ::-1], np.ones(len(points_kji))]
-    points_ras = points_ijk @ ijk_to_ras(volume).T
+    points_ras = points_ijk @ grid.to_ras.T
     points_xy = points_ras @ np.linalg.inv(array_from_matrix(slice_node.GetXYToRAS())).T
     slice_to_ras = array_from_matrix(slice_node.GetSliceToRAS())
     normal_ras = slice_to_ras[:3, 2]
-    half_voxel_mm = 0.5 * np.abs(normal_ras @ ijk_to_ras(volume)[:3, :3]).sum()
+    half_voxel_mm = 0.5 * np.abs(normal_ras @ grid.to_ras[:3, :3]).sum()
     distances_mm = np.abs((points_ras[:, :3] - slice_to_ras[:3, 3]) @ normal_ras)
     return points_xy[:, :2], distances_mm <= half_voxel_mm

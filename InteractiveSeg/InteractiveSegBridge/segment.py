@@ -1,7 +1,8 @@
-"""Reading a segment and writing into it, always as a crop and always through the Segment Editor's own path."""
+"""Reading segments and writing into them, always as a crop and always through the Segment Editor's own path."""
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import slicer
@@ -17,19 +18,49 @@ GRID_TOLERANCE = 1e-3  # of a voxel: grids closer than this are the same grid
 EMPTY = MaskUpdate((0, 0, 0), (0, 0, 0), np.zeros((0, 0, 0), bool))
 
 
-def segment_stamp(segmentation, segment_id: str) -> tuple:
-    """Changes whenever the segment's voxels may have changed; costs nothing to ask."""
-    labelmap = segmentation.GetBinaryLabelmapInternalRepresentation(segment_id)
-    label = segmentation.GetSegmentation().GetSegment(segment_id).GetLabelValue()
-    return (label, labelmap.GetMTime() if labelmap else 0)
+class LabelCrop(NamedTuple):
+    """Part of a label map: start: its first voxel; labels: uint8, n for the n-th of the segments that were read."""
+
+    start: tuple[int, ...]
+    labels: np.ndarray
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Its box as an index."""
+        return tuple(slice(a, a + n) for a, n in zip(self.start, self.labels.shape))
 
 
-def segment_digest(crop: MaskUpdate) -> bytes:
-    """The same for the same set of voxels, whatever box they were read in."""
-    start, stop = bounding_box(crop.mask)
-    tight = crop.mask[tuple(slice(a, b) for a, b in zip(start, stop))]
-    where = [[a + offset for a, offset in zip(corner, crop.start)] for corner in (start, stop)] if tight.size else []
-    return hashlib.sha1(repr(where).encode() + np.packbits(tight).tobytes()).digest()
+def segments_stamp(segmentation, segment_ids) -> tuple:
+    """Changes whenever the segments' voxels may have changed; costs nothing to ask."""
+    labelmaps = [segmentation.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segment_ids]
+    values = [segmentation.GetSegmentation().GetSegment(segment_id).GetLabelValue() for segment_id in segment_ids]
+    return tuple((value, labelmap.GetMTime() if labelmap else 0) for value, labelmap in zip(values, labelmaps))
+
+
+def digest(crop: LabelCrop) -> bytes:
+    """The same for the same voxels, whatever box they were read in."""
+    parts = hashlib.sha1()
+    for label in range(1, int(crop.labels.max(initial=0)) + 1):
+        mask = crop.labels == label
+        start, stop = bounding_box(mask)
+        tight = mask[tuple(slice(a, b) for a, b in zip(start, stop))]
+        where = [[a + offset for a, offset in zip(corner, crop.start)] for corner in (start, stop)] if tight.size else []
+        parts.update(repr(where).encode() + np.packbits(tight).tobytes())
+    return parts.digest()
+
+
+def read_labels(segmentation, segment_ids, volume) -> LabelCrop:
+    """The segments on the volume's grid in one crop; where they overlap the first one counts."""
+    crops = [read_segment(segmentation, segment_id, volume) for segment_id in segment_ids]
+    filled = [crop for crop in crops if not crop.empty]
+    if not filled:
+        return LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+    start = tuple(min(crop.start[axis] for crop in filled) for axis in range(3))
+    stop = tuple(max(crop.stop[axis] for crop in filled) for axis in range(3))
+    labels = np.zeros([b - a for a, b in zip(start, stop)], np.uint8)
+    for label, crop in reversed(list(enumerate(crops, start=1))):
+        labels[tuple(slice(a - o, b - o) for a, b, o in zip(crop.start, crop.stop, start))][crop.mask] = label
+    return LabelCrop(start, labels)
 
 
 def read_segment(segmentation, segment_id: str, volume) -> MaskUpdate:
@@ -94,26 +125,26 @@ def _resampled(labelmap, ijk_to_local: np.ndarray, shape):
     return result
 
 
-def write_update(scripted_effect, segmentation, segment_id: str, volume, update: MaskUpdate) -> bool:
-    """Make the segment equal to update.mask inside the update's box; False when it already was.
+def write_updates(scripted_effect, segmentation, volume, updates: dict[str, MaskUpdate]) -> bool:
+    """Make each segment equal to its update inside the update's box; False when all of them already were.
 
-    One undo state for the whole action. New voxels go in with Add and lost ones out with Remove, so that masking, the
-    editable intensity range and the overwrite mode hold as for any other effect. The modifier is cropped because
+    One undo state for the whole action. Lost voxels go out with Remove, from all segments first, then new ones in with Add: so
+    masking, the editable intensity range and the overwrite mode hold as for any other effect. The modifiers are cropped because
     Slicer 5.8 ignores the extent argument.
     """
-    if update.empty:
-        return False
-    now = read_box(segmentation, segment_id, volume, update.start, update.stop)
-    changes = [
-        (now & ~update.mask, scripted_effect.ModificationModeRemove),
-        (update.mask & ~now, scripted_effect.ModificationModeAdd),
-    ]
-    changes = [(mask, mode) for mask, mode in changes if mask.any()]
+    lost, won = [], []
+    for segment_id, update in updates.items():
+        if update.empty:
+            continue
+        now = read_box(segmentation, segment_id, volume, update.start, update.stop)
+        lost.append((segment_id, update.start, now & ~update.mask, scripted_effect.ModificationModeRemove))
+        won.append((segment_id, update.start, update.mask & ~now, scripted_effect.ModificationModeAdd))
+    changes = [change for change in lost + won if change[2].any()]
     if not changes:
         return False
     scripted_effect.saveStateForUndo()
-    for mask, mode in changes:
-        modifier = _modifier(mask, update.start, ijk_to_segmentation(volume, segmentation))
+    for segment_id, start, mask, mode in changes:
+        modifier = _modifier(mask, start, ijk_to_segmentation(volume, segmentation))
         scripted_effect.modifySegmentByLabelmap(segmentation, segment_id, modifier, mode)
     return True
 

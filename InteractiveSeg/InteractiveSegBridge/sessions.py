@@ -1,8 +1,13 @@
-"""One InteractiveSession per segment, kept in step with what the Segment Editor shows. Knows no Qt and no effect."""
+"""One InteractiveSession for the segments that are predicted together, kept in step with what the Segment Editor shows.
+
+Knows no Qt and no effect.
+"""
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -10,25 +15,29 @@ import numpy as np
 from InteractiveSegLib import InteractiveSegError, InteractiveSession, MaskUpdate
 from InteractiveSegLib.device import set_threads
 from InteractiveSegLib.placement import in_slices
-from InteractiveSegLib.types import bounding_box
+from InteractiveSegLib.reformat import Plane
+from InteractiveSegLib.types import LabelUpdate, bounding_box
 
 from . import records
 from .mrml import ijk_to_ras, volume_array
+from .planes import PlaneSession
 from .records import Given
-from .segment import EMPTY, read_segment, segment_digest, segment_stamp
+from .segment import LabelCrop, digest, read_labels, segments_stamp
+
+NOTHING = LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
 
 
 class Choice(NamedTuple):
-    """What answers the prompts. target: one of the names that the model knows, or None; context: a ContextSet, or None."""
+    """What answers. targets: names that the model knows, one for each segment, or None. context: a ContextSet, or None."""
 
     model: str
     device: str = "auto"
-    target: str | None = None
+    targets: tuple[str, ...] | None = None
     context: object | None = None
 
 
 class State(NamedTuple):
-    """What a segment held after one step, the prompts behind it, and where the session that made it was then.
+    """What the segments held after one step, the prompts behind it, and where the session that made it was then.
 
     engine, depth: the InteractiveSession and the number of steps it had made; None where no session was asked.
     """
@@ -40,24 +49,25 @@ class State(NamedTuple):
 
 
 class SegmentSession:
-    """The prompts on (segmentation, segment, source volume), and the session that answers them.
+    """The prompts on (segmentation, segments, source volume), and the session that answers them.
 
-    The segment is the truth: other effects, undo and redo may change it at any time. `look` (window's thread) notices,
+    The segments are the truth: other effects, undo and redo may change them at any time. `look` (window's thread) notices,
     the actions (worker's thread) bring the session there first, so that Slicer's undo takes the prompt back as well.
     """
 
-    def __init__(self, segmentation, segment_id: str, volume) -> None:
-        self.segmentation, self.segment_id, self.volume = segmentation, segment_id, volume
+    def __init__(self, segmentation, segment_ids: tuple[str, ...], volume) -> None:
+        self.segmentation, self.segment_ids, self.volume = segmentation, tuple(segment_ids), volume
         self.choice = None  # what answers, where that is not the user's to choose
         self._image, self._affine = volume_array(volume), ijk_to_ras(volume)
         self._voxels_stamp = volume.GetImageData().GetMTime()
         self._engine, self._depth, self._choice = None, 0, None
+        self._plane = None  # the PlaneSession of the last prompt on a plane
         self._before = (None, 0)  # engine and depth before the last action
         self._given = ()  # behind the last action, until it is in the segment
-        self._stamp = None  # of the segment when it last held what the states say
-        given = records.kept(segmentation, segment_id, volume)
-        now = segment_digest(read_segment(segmentation, segment_id, volume))
-        self._states = [State(segment_digest(EMPTY), ())]
+        self._stamp = None  # of the segments when they last held what the states say
+        given = records.kept(segmentation, self.segment_ids, volume)
+        now = digest(read_labels(segmentation, self.segment_ids, volume))
+        self._states = [State(digest(NOTHING), ())]
         if now == self._states[0].digest:
             self._states[0] = State(now, given)
         else:
@@ -65,157 +75,234 @@ class SegmentSession:
         self._step = len(self._states) - 1
 
     @property
-    def prompts(self) -> tuple:
-        """The prompts behind what the segment holds now, oldest first: without those that Slicer's undo took back."""
-        return tuple(given.prompt for given in self._given_now())
+    def given(self) -> tuple[Given, ...]:
+        """The prompts behind what the segments hold now, oldest first: without those that Slicer's undo took back."""
+        seen = self._look()
+        step = self._nearest_step(digest(seen)) if seen is not None else self._step
+        return self._states[self._step if step is None else step].given
 
     @property
     def alive(self) -> bool:
-        """False once a node or the segment is gone, or the volume has other voxels than the session was made for."""
+        """False once a node or a segment is gone, or the volume has other voxels than the session was made for."""
         return self.has_nodes and bool(
             self.volume.GetImageData() is not None and self.volume.GetImageData().GetMTime() == self._voxels_stamp
         )
 
     @property
     def has_nodes(self) -> bool:
-        """False once a node or the segment is gone."""
-        nodes_in_scene = self.segmentation.GetScene() is not None and self.volume.GetScene() is not None
-        return bool(nodes_in_scene and self.segmentation.GetSegmentation().GetSegment(self.segment_id) is not None)
+        """False once a node or a segment is gone."""
+        if self.segmentation.GetScene() is None or self.volume.GetScene() is None:
+            return False
+        segments = self.segmentation.GetSegmentation()
+        return all(segments.GetSegment(segment_id) is not None for segment_id in self.segment_ids)
 
     @property
     def name(self) -> str:
-        """The segment's, as the user reads it."""
-        return self.segmentation.GetSegmentation().GetSegment(self.segment_id).GetName()
+        """The first segment's, as the user reads it."""
+        return self.segmentation.GetSegmentation().GetSegment(self.segment_ids[0]).GetName()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along (k, j, i)."""
         return self._image.shape
 
-    def is_for(self, segmentation, segment_id: str, volume) -> bool:
+    @property
+    def plan(self) -> str:
+        """On which device the model runs and what memory it takes, in one line; "" before it was asked."""
+        return self._engine.plan.sentence if self._engine is not None else ""
+
+    @property
+    def rounds(self):
+        """Which round of propagation each slice came from, of what the segments hold now; None where that is not known."""
+        state = self._states[self._step]
+        is_now = state.engine is not None and state.engine is self._engine and state.depth == self._depth
+        return self._engine.rounds if is_now and self._look() is None else None
+
+    def is_for(self, segmentation, segment_ids, volume) -> bool:
         """True when this session is the one for these."""
-        return self.segment_id == segment_id and self.segmentation is segmentation and self.volume is volume
+        return self.segment_ids == tuple(segment_ids) and self.segmentation is segmentation and self.volume is volume
+
+    def shares(self, segmentation, segment_ids, volume) -> bool:
+        """True when this session is for one of these segments."""
+        of_these = self.segmentation is segmentation and self.volume is volume
+        return of_these and not set(self.segment_ids).isdisjoint(segment_ids)
 
     # In the window's thread
 
-    def look(self, choice: Choice) -> MaskUpdate | None:
-        """The segment's voxels when they are not what the session of this choice knows, else None."""
+    def look(self, choice: Choice) -> LabelCrop | None:
+        """The segments' voxels when they are not what the session of this choice knows, else None."""
         changed = self._look()
         if changed is None and choice != self._choice:
-            return read_segment(self.segmentation, self.segment_id, self.volume)
+            return read_labels(self.segmentation, self.segment_ids, self.volume)
         return changed
 
     def wrote(self) -> None:
-        """The session made one step and its update is in the segment."""
-        self._stamp = segment_stamp(self.segmentation, self.segment_id)
+        """The session made one step and its update is in the segments."""
+        self._stamp = segments_stamp(self.segmentation, self.segment_ids)
         # Read back, not assumed: masking may have kept part of the update out.
-        digest = segment_digest(read_segment(self.segmentation, self.segment_id, self.volume))
+        now = digest(read_labels(self.segmentation, self.segment_ids, self.volume))
         states = [s if s.engine is self._engine else s._replace(engine=None) for s in self._states[: self._step + 1]]
-        self._states = [*states, State(digest, self._given, self._engine, self._depth)]
+        self._states = [*states, State(now, self._given, self._engine, self._depth)]
         self._step += 1
         self._before = (self._engine, self._depth)
         self.keep()
 
     def keep(self) -> None:
-        """Write the prompts behind what the segment holds now into the scene."""
-        records.keep(self.segmentation, self.segment_id, self.volume, self._given_now())
+        """Write the prompts behind what the segments hold now into the scene."""
+        records.keep(self.segmentation, self.segment_ids, self.volume, self.given)
 
     def forget(self) -> None:
         """Take the prompts out of the scene: the volume they were given for is no more."""
-        records.keep(self.segmentation, self.segment_id, self.volume, ())
+        records.keep(self.segmentation, self.segment_ids, self.volume, ())
 
     def rest(self) -> None:
-        """Let go of the session's memory; the next action makes another one. Only while the worker is not at this segment."""
-        self._engine, self._depth, self._choice, self._before = None, 0, None, (None, 0)
+        """Let go of the session's memory; the next action makes another one. Only while the worker is not at these segments."""
+        self._engine, self._depth, self._choice, self._before, self._plane = None, 0, None, (None, 0), None
         self._states = [state._replace(engine=None) for state in self._states]
 
     # In the worker's thread
 
-    def act(self, choice: Choice, action: Callable, seen: MaskUpdate | None) -> MaskUpdate:
-        """One action from the voxels that `look` returned: the update to write. All of it happens, or nothing.
+    def act(self, choice: Choice, action: Callable, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """One action from the voxels that `look` returned: segment id -> the update to write. All of it happens, or nothing.
 
         action(session): makes one step and returns its update; or is a generator that yields after each of several steps.
         """
-        before = self._open(choice, seen)
-        heard, finished = len(self._engine.prompts), False
-        try:
-            update = self._followed(action(self._engine))
-            finished = True
-        finally:
-            if not finished:
-                self.take_back()
-        fresh = tuple(Given(prompt, self._engine.axis) for prompt in self._engine.prompts[heard:])
-        self._given = before + fresh if self._engine.prompts or not heard else ()
-        return update
+        self._given = self._open(choice, seen)
+        with self._whole():
+            return self._updates(self._followed(action(self._engine)))
 
-    def change(self, choice: Choice, prompt, instead, seen: MaskUpdate | None) -> MaskUpdate:
-        """Put another prompt in a prompt's place, or None; the slices of both are asked again, from the prompts that remain."""
+    def add(self, choice: Choice, given: Given, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """Give a prompt."""
         before = self._open(choice, seen)
-        number = next((n for n, given in enumerate(before) if given.prompt is prompt), None)
+        prompt = self._labelled(given)
+        if given.plane is None:
+            self._engine.set_slice(given.axis, 0)
+            update = self._engine.add(prompt)
+            said = self._engine.prompts[-1]
+        else:
+            on_plane = self._on_plane(choice, given.plane, before)
+            on_plane.session.add(prompt)
+            said = on_plane.session.prompts[-1]
+            update = self._engine.set_labels(on_plane.put(self._engine.labels))
+        self._depth += 1
+        self._given = (*before, given._replace(prompt=said if said.label is None else replace(said, label=None)))
+        return self._updates(update)
+
+    def predict_plane(self, choice: Choice, plane: Plane, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """What the model says of a plane before any prompt."""
+        before = self._open(choice, seen)
+        on_plane = self._on_plane(choice, plane, before)
+        on_plane.session.predict([0])
+        self._given = before
+        update = self._engine.set_labels(on_plane.put(self._engine.labels))
+        self._depth += 1
+        return self._updates(update)
+
+    def change(self, choice: Choice, changed: Given, instead, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """Put another prompt in a prompt's place, or None. The slices of both are asked again, with what remains there."""
+        before = self._open(choice, seen)
+        number = next((n for n, given in enumerate(before) if given.prompt is changed.prompt), None)
         if number is None:
             raise InteractiveSegError("This prompt is no longer there: it was taken back in the meantime.")
-        axis = before[number].axis
-        after = before[:number] + ((Given(instead, axis),) if instead is not None else ()) + before[number + 1 :]
-        old = self._engine.mask.copy()
-        slices = {index for one in (prompt, instead) if one is not None for index in in_slices(one, old.shape, axis)}
-        self._engine, self._depth = self._asked_again(choice, old, after, axis, sorted(slices))
+        after = (*before[:number], *([changed._replace(prompt=instead)] if instead is not None else []), *before[number + 1 :])
+        old = self._engine.labels.copy()
+        with self._whole():
+            if changed.plane is not None:
+                self._change_plane(choice, changed.plane, after)
+            else:
+                both = [prompt for prompt in (changed.prompt, instead) if prompt is not None]
+                slices = {index for prompt in both for index in in_slices(prompt, old.shape, changed.axis)}
+                self._change_slices(choice, changed.axis, slices, after)
         self._given = after
-        return difference(old, self._engine.mask)
+        return self._updates(self._difference(old))
 
-    def ask(self, choice: Choice, question: Callable[[InteractiveSession], object], seen: MaskUpdate | None):
+    def start_over(self, choice: Choice, segment_id: str, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """Forget the prompts of one segment and what they made."""
+        before = self._open(choice, seen)
+        self._given = tuple(given for given in before if given.segment_id != segment_id)
+        old = self._engine.labels.copy()
+        if len(self.segment_ids) == 1:
+            self._engine.reset()
+            self._depth += 1
+        else:
+            rest = np.where(old == self.segment_ids.index(segment_id) + 1, np.uint8(0), old)
+            self._depth += self._restore(self._engine, rest, self._given)
+        return self._updates(self._difference(old))
+
+    def ask(self, choice: Choice, question: Callable[[InteractiveSession], object], seen: LabelCrop | None):
         """What a question to the session gives that changes nothing in it."""
         self._open(choice, seen)
         return question(self._engine)
 
-    def warm_up(self, choice: Choice, seen: MaskUpdate | None) -> None:
-        """Load the network, so that the first prompt is as quick as the next."""
+    def warm_up(self, choice: Choice, seen: LabelCrop | None) -> str:
+        """Load the network, so that the first prompt is as quick as the next: one line about its memory and device."""
         self._open(choice, seen)
         self._engine.warm_up()
+        return self.plan
 
     def take_back(self) -> None:
-        """Undo an action whose update never reached the segment."""
+        """Undo an action whose update never reached the segments."""
         engine, depth = self._before
-        if engine is self._engine:
+        if engine is self._engine and engine is not None:
             for _ in range(depth, self._depth):
                 engine.undo()
         self._engine, self._depth = engine, depth
 
-    def _followed(self, action) -> MaskUpdate:
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What raises within leaves nothing behind."""
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            if not finished:
+                self.take_back()
+
+    def _followed(self, action) -> LabelUpdate:
         """The update of an action, its steps counted."""
         if not inspect.isgenerator(action):
             self._depth += 1
             return action
-        before = self._engine.mask.copy()
+        before = self._engine.labels.copy()
         for _ in action:
             self._depth += 1
-        return difference(before, self._engine.mask)
+        return self._difference(before)
 
-    def _look(self) -> MaskUpdate | None:
-        stamp = segment_stamp(self.segmentation, self.segment_id)
+    def _difference(self, before: np.ndarray) -> LabelUpdate:
+        """From these labels to those of the session now."""
+        after = self._engine.labels
+        start, stop = bounding_box(before != after)
+        box = tuple(slice(a, b) for a, b in zip(start, stop))
+        return LabelUpdate(start, stop, before[box].copy(), after[box].copy(), self._engine.targets)
+
+    def _updates(self, update: LabelUpdate) -> dict[str, MaskUpdate]:
+        if len(self.segment_ids) == 1:
+            return {self.segment_ids[0]: MaskUpdate(update.start, update.stop, update.mask)}
+        ids = dict(zip(update.targets, self.segment_ids))
+        return {ids[name]: part for name, part in update.per_target.items()}
+
+    def _look(self) -> LabelCrop | None:
+        stamp = segments_stamp(self.segmentation, self.segment_ids)
         if stamp == self._stamp:
             return None
-        seen = read_segment(self.segmentation, self.segment_id, self.volume)
-        if segment_digest(seen) != self._states[self._step].digest:
+        seen = read_labels(self.segmentation, self.segment_ids, self.volume)
+        if digest(seen) != self._states[self._step].digest:
             return seen
         self._stamp = stamp
         return None
 
-    def _given_now(self) -> tuple[Given, ...]:
-        seen = self._look()
-        step = self._nearest_step(segment_digest(seen)) if seen is not None else self._step
-        return self._states[self._step if step is None else step].given
-
-    def _open(self, choice: Choice, seen: MaskUpdate | None) -> tuple[Given, ...]:
-        """Bring the choice's session to where the segment is, and return the prompts behind that."""
+    def _open(self, choice: Choice, seen: LabelCrop | None) -> tuple[Given, ...]:
+        """Bring the choice's session to where the segments are, and return the prompts behind that."""
         if seen is not None:
-            digest = segment_digest(seen)
-            step = self._nearest_step(digest)
+            now = digest(seen)
+            step = self._nearest_step(now)
             if step is None:  # an edit by other means: the prompts stay
-                self._states[self._step + 1 :] = [State(digest, self._states[self._step].given)]
+                self._states[self._step + 1 :] = [State(now, self._states[self._step].given)]
                 step = self._step + 1
             self._step = step
         if choice != self._choice:
-            self._engine, self._depth, self._choice = self._new_engine(choice), 0, choice
+            self._engine, self._depth, self._choice, self._plane = self._new_engine(choice), 0, choice, None
         state = self._states[self._step]
         if state.engine is self._engine:
             for _ in range(state.depth, self._depth):
@@ -232,50 +319,72 @@ class SegmentSession:
         return state.given
 
     def _new_engine(self, choice: Choice) -> InteractiveSession:
+        return self._make(choice, self._image, self._affine)
+
+    def _make(self, choice: Choice, image: np.ndarray, affine: np.ndarray) -> InteractiveSession:
         set_threads()  # here, because OpenMP keeps the number per thread and this is the one that predicts
-        targets = (choice.target,) if choice.target else None
         return InteractiveSession(
-            self._image, affine=self._affine, model=choice.model, device=choice.device, targets=targets, context=choice.context
+            image, affine=affine, model=choice.model, device=choice.device, targets=choice.targets, context=choice.context
         )
+
+    def _labelled(self, given: Given):
+        """The prompt as the session is to hear it, with the name of its segment where there are several."""
+        if len(self.segment_ids) == 1:
+            return given.prompt
+        return replace(given.prompt, label=self._choice.targets[self.segment_ids.index(given.segment_id)])
+
+    def _heard(self, given: tuple[Given, ...], plane: Plane | None = None) -> list[Given]:
+        """Of these prompts those in the volume, or on a plane, that the model understands."""
+        words = self._engine.family.prompts
+        here = [one for one in given if (one.plane is None if plane is None else plane.is_same(one.plane))]
+        return [one for one in here if type(one.prompt).__name__ in words]
 
     def _restore(self, engine: InteractiveSession, labels: np.ndarray, given: tuple[Given, ...]) -> int:
         """Put labels and prompts into a session, those that its model understands; the number of steps that took."""
-        heard = [(prompt, axis) for prompt, axis in given if type(prompt).__name__ in engine.family.prompts]
+        heard = [(self._labelled(one), one.axis) for one in self._heard(given)]
         if not heard and not labels.any() and not engine.labels.any() and not engine.prompts:
             return 0
         engine.restore(labels, heard)
         return 1
 
-    def _asked_again(self, choice, old: np.ndarray, given, axis: int, slices: list[int]) -> tuple[InteractiveSession, int]:
-        """A new session that has these prompts, with slices along `axis` emptied and asked again; the number of its steps."""
-        engine = self._new_engine(choice)
-        depth = self._depth if engine is self._engine else 0
-        if engine.family.volumetric:
-            heard = [prompt for prompt, _ in given if type(prompt).__name__ in engine.family.prompts]
-            for step in (engine.predict, *(partial(engine.add, prompt) for prompt in heard)):
-                step()
-            return engine, depth + 1 + len(heard)
-        labels = old.astype(np.uint8)
-        np.moveaxis(labels, axis, 0)[slices] = 0
-        depth += self._restore(engine, labels, given)
-        touched = {index for prompt, along in given if along == axis for index in in_slices(prompt, old.shape, axis)}
-        prompted = [index for index in slices if index in touched]
-        if prompted:
-            engine.set_slice(axis, prompted[0])
-            engine.predict(prompted)
-        return engine, depth + bool(prompted)
+    def _on_plane(self, choice: Choice, plane: Plane, given: tuple[Given, ...]) -> PlaneSession:
+        """The session on a plane's picture, with the labels and the prompts as they are now."""
+        if self._plane is None or not plane.is_same(self._plane.plane):
+            self._plane = PlaneSession(plane, self._image, self._affine, lambda image, affine: self._make(choice, image, affine))
+        self._plane.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)))
+        return self._plane
 
-    def _labels(self, seen: MaskUpdate) -> np.ndarray:
+    def _change_slices(self, choice: Choice, axis: int, slices: set[int], after: tuple[Given, ...]) -> None:
+        """A new session that has these prompts; slices along `axis` are emptied, and what speaks to them is said again."""
+        labels, engine = self._engine.labels.copy(), self._new_engine(choice)
+        self._engine, self._depth = engine, self._depth if engine is self._engine else 0
+        again = self._heard(after)
+        if engine.family.volumetric:
+            engine.predict()
+            self._depth += 1
+        else:
+            again = [one for one in again if one.axis == axis and slices & set(in_slices(one.prompt, labels.shape, axis))]
+            np.moveaxis(labels, axis, 0)[sorted(slices)] = 0
+            self._depth += self._restore(engine, labels, tuple(one for one in after if not any(one is a for a in again)))
+        for one in again:
+            engine.set_slice(one.axis, 0)
+            engine.add(self._labelled(one))
+            self._depth += 1
+
+    def _change_plane(self, choice: Choice, plane: Plane, after: tuple[Given, ...]) -> None:
+        """Empty what the plane shows, and say again what speaks to it."""
+        on_plane = self._on_plane(choice, plane, ())
+        on_plane.session.reset()
+        for one in self._heard(after, plane):
+            on_plane.session.add(self._labelled(one))
+        self._engine.set_labels(on_plane.put(self._engine.labels))
+        self._depth += 1
+
+    def _labels(self, seen: LabelCrop) -> np.ndarray:
         labels = np.zeros(self._image.shape, np.uint8)
-        labels[seen.slices] = seen.mask
+        labels[seen.slices] = seen.labels
         return labels
 
-    def _nearest_step(self, digest: bytes) -> int | None:
-        steps = [step for step, state in enumerate(self._states) if state.digest == digest]
+    def _nearest_step(self, now: bytes) -> int | None:
+        steps = [step for step, state in enumerate(self._states) if state.digest == now]
         return min(steps, key=lambda step: abs(step - self._step), default=None)
-
-
-def difference(before: np.ndarray, after: np.ndarray) -> MaskUpdate:
-    """What changed between two masks."""
-    start, stop = bounding_box(before != after)
-    return MaskUpdate(start, stop, after[tuple(slice(a, b) for a, b in zip(start, stop))].copy())

@@ -1,4 +1,4 @@
-"""What the mouse draws or drags in a slice view, as voxels of the volume. Knows no Qt, no effect and no session."""
+"""What the mouse draws or drags in a slice view, as voxels of a grid. Knows no Qt, no effect and no session."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,44 +7,44 @@ import numpy as np
 
 from InteractiveSegLib import Box, Click, Scribble
 
-from .mrml import array_from_matrix, ijk_to_ras, is_inside, nearest_voxel, volume_shape, working_axis, xy_to_kji
+from .mrml import Grid, array_from_matrix, is_inside, nearest_voxel, working_axis, xy_to_kji
 
 
-def path_in_slice(slice_node, volume, path_xy) -> tuple[int, int, np.ndarray]:
+def path_in_slice(slice_node, grid: Grid, path_xy) -> tuple[int, int, np.ndarray]:
     """(array axis, index of the slice, real-valued (n, 3) kji on that slice) under a path in pixels of the view.
 
-    In a view that is tilted to the volume: the slice under the middle of the path.
+    In a view that is tilted to the grid: the slice under the middle of the path.
     """
-    axis, _ = working_axis(slice_node, volume)
+    axis, _ = working_axis(slice_node, grid)
     path = np.array([[x, y, 0.0, 1.0] for x, y in path_xy])
     ras = path @ array_from_matrix(slice_node.GetXYToRAS()).T
-    points_kji = (ras @ np.linalg.inv(ijk_to_ras(volume)).T)[:, 2::-1]
+    points_kji = (ras @ np.linalg.inv(grid.to_ras).T)[:, 2::-1]
     index = nearest_voxel((points_kji.min(axis=0) + points_kji.max(axis=0)) / 2)[axis]
     points_kji[:, axis] = index
     return axis, index, points_kji
 
 
-def lasso_points(slice_node, volume, path_xy) -> tuple[tuple[int, ...], ...]:
+def lasso_points(slice_node, grid: Grid, path_xy) -> tuple[tuple[int, ...], ...]:
     """The vertices (k, j, i) of a closed path, each voxel once in a row, cut at the border; () when it lies outside."""
-    axis, index, points_kji = path_in_slice(slice_node, volume, path_xy)
-    shape = volume_shape(volume)
+    axis, index, points_kji = path_in_slice(slice_node, grid, path_xy)
+    shape = grid.shape
     if not 0 <= index < shape[axis] or not _touches(points_kji, shape):
         return ()
     voxels = [tuple(min(max(v, 0), n - 1) for v, n in zip(nearest_voxel(point), shape)) for point in points_kji]
     return tuple(voxel for voxel, before in zip(voxels, [None, *voxels]) if voxel != before)
 
 
-def stroke_mask(slice_node, volume, path_xy, width_px: float) -> tuple[tuple[int, ...], np.ndarray] | None:
-    """(first voxel, bool mask) of a stroke of this width in the view, one voxel thick; None when it misses the volume.
+def stroke_mask(slice_node, grid: Grid, path_xy, width_px: float) -> tuple[tuple[int, ...], np.ndarray] | None:
+    """(first voxel, bool mask) of a stroke of this width in the view, one voxel thick; None when it misses the grid.
 
     Every voxel whose centre lies under the brush, and every voxel that the path itself passes through.
     """
-    axis, index, points_kji = path_in_slice(slice_node, volume, path_xy)
-    shape = volume_shape(volume)
+    axis, index, points_kji = path_in_slice(slice_node, grid, path_xy)
+    shape = grid.shape
     if not 0 <= index < shape[axis]:
         return None
     across = [other for other in range(3) if other != axis]
-    spacing = np.linalg.norm(ijk_to_ras(volume)[:3, :3], axis=0)[::-1][across]
+    spacing = np.linalg.norm(grid.to_ras[:3, :3], axis=0)[::-1][across]
     radius_mm = width_px / 2 * np.linalg.norm(array_from_matrix(slice_node.GetXYToRAS())[:3, 0])
     reach = np.ceil(radius_mm / spacing).astype(int) + 1
     points = points_kji[:, across]
@@ -88,14 +88,14 @@ def _distance_mm(centres: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.nd
 
 
 def _touches(points_kji: np.ndarray, shape) -> bool:
-    """True when the points' box and the volume overlap."""
+    """True when the points' box and the grid overlap."""
     return bool(((points_kji.max(axis=0) > -0.5) & (points_kji.min(axis=0) < np.array(shape) - 0.5)).all())
 
 
-def moved(prompt, slice_node, volume, from_xy, to_xy):
-    """The prompt, shifted within its slice by whole voxels as the mouse went; None when it would leave the volume."""
-    axis, _ = working_axis(slice_node, volume)
-    way_kji = xy_to_kji(slice_node, volume, to_xy) - xy_to_kji(slice_node, volume, from_xy)
+def moved(prompt, slice_node, grid: Grid, from_xy, to_xy):
+    """The prompt, shifted within its slice by whole voxels as the mouse went; None when it would leave the grid."""
+    axis, _ = working_axis(slice_node, grid)
+    way_kji = xy_to_kji(slice_node, grid, to_xy) - xy_to_kji(slice_node, grid, from_xy)
     shift = [0 if along == axis else nearest_voxel(way_kji)[along] for along in range(3)]
 
     def shifted(position):
@@ -113,4 +113,4 @@ def moved(prompt, slice_node, volume, from_xy, to_xy):
     else:
         instead = replace(prompt, points=tuple(map(shifted, prompt.points)))
         corners = instead.points
-    return instead if all(is_inside(corner, volume) for corner in corners) else None
+    return instead if all(is_inside(corner, grid) for corner in corners) else None

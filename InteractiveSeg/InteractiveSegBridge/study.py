@@ -14,13 +14,13 @@ from InteractiveSegLib.annotation import OpenCase, Study
 from InteractiveSegLib.annotation.actions import action_of, pack_mask, standing
 
 from .records import Given
-from .segment import EMPTY, read_segment, segment_digest
-from .sessions import Choice, SegmentSession, State
+from .segment import digest, read_labels
+from .sessions import NOTHING, Choice, SegmentSession, State
 from .tasks import Cancelled
 from .worker import Task
 
 COLOR = (0.95, 0.6, 0.2)
-READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up"}
+READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up", "plan"}
 
 
 class CaseEngine:
@@ -50,13 +50,17 @@ class CaseEngine:
     def predict(self, slices=None):
         return self.case.do({"predict": list(slices) if slices is not None else [self.case.session.index]})
 
-    def propagate(self, axis=None, extent=None):
-        yield from self.case.session.propagate(axis=axis, extent=extent)
+    def propagate(self, axis=None, extent=None, fuse=None):
+        yield from self.case.session.propagate(axis=axis, extent=extent, fuse=fuse)
         self.case.note({"propagate": True})
 
     def restore(self, labels, prompts) -> None:
         said = [{**action_of(prompt), "axis": axis} for prompt, axis in prompts]
         self.case.do({"restore": {"mask": pack_mask(labels != 0), "prompts": said}})
+
+    def set_labels(self, labels):
+        """A prompt on a tilted plane was answered: it counts as one, and its result is kept as a mask."""
+        return self.case.do({"set_mask": pack_mask(labels != 0), "tilted": True})
 
     def accept(self, case: str = ""):
         raise InteractiveSegError("This case belongs to a study: accept it in the module Interactive Segmentation.")
@@ -67,15 +71,15 @@ class CaseSegment(SegmentSession):
 
     def __init__(self, segmentation, segment_id: str, volume, study: Study, case: OpenCase) -> None:
         self._case_engine = CaseEngine(case)
-        super().__init__(segmentation, segment_id, volume)
+        super().__init__(segmentation, (segment_id,), volume)
         context = study.context if study.family.contextual else None
         self.choice = Choice(study.family.name, study.options.get("device", "auto"), None, context)
         axes = [action.get("axis", case.axis) for action in standing(case.actions)]
-        given = tuple(Given(prompt, axis) for prompt, axis in zip(case.session.prompts, axes))
-        now = segment_digest(read_segment(segmentation, segment_id, volume))
+        given = tuple(Given(prompt, axis, None, segment_id) for prompt, axis in zip(case.session.prompts, axes))
+        now = digest(read_labels(segmentation, (segment_id,), volume))
         self._engine, self._choice = self._case_engine, self.choice
         self._before = (self._engine, 0)
-        self._states = [State(segment_digest(EMPTY), ())] if now != segment_digest(EMPTY) else []
+        self._states = [State(digest(NOTHING), ())] if now != digest(NOTHING) else []
         self._states.append(State(now, given, self._engine, 0))
         self._step = len(self._states) - 1
         self.keep()
@@ -93,7 +97,7 @@ class StudyTask(Task):
     work(progress): gives the result; progress(done, total) may be called meanwhile, and raises when the user gives up.
     """
 
-    prompt = segment = None
+    given = segment = None
 
     def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None]) -> None:
         self._work, self._told, self._failed, self._given_up = work, told, failed, False

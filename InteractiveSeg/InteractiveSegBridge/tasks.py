@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
-from InteractiveSegLib import InteractiveSegError, MaskUpdate
+from InteractiveSegLib import InteractiveSegError
 
-from .advice import check_memory
-from .segment import write_update
+from .records import Given
+from .segment import write_updates
 from .sessions import Choice, SegmentSession
 from .worker import Task
 
@@ -23,16 +23,21 @@ class Cancelled(Exception):
 
 
 class SegmentAction(Task):
-    """One user action on one segment: `action(session) -> MaskUpdate` in the worker, then one undoable write.
+    """One user action on the segments of a session: `act` in the worker, then one undoable write.
 
-    choice: what answers. effect: hears of the end through actionFinished, actionDropped or actionFailed. prompt: to be drawn
-    while it waits for its answer.
+    choice: what answers. effect: hears of the end through actionFinished, actionDropped or actionFailed.
     """
 
-    def __init__(self, segment: SegmentSession, choice: Choice, action: Callable, effect, prompt=None) -> None:
-        self.segment, self.choice, self.action, self.effect, self.prompt = segment, choice, action, effect, prompt
+    given = None  # a prompt that is drawn while it waits for its answer
+
+    def __init__(self, segment: SegmentSession, choice: Choice, effect) -> None:
+        self.segment, self.choice, self.effect = segment, choice, effect
         self.seconds = 0.0
         self._seen = None
+
+    def act(self, segment: SegmentSession, seen) -> dict:
+        """What the worker asks: segment id -> the update to write. seen: the voxels now, where they are not as before."""
+        raise NotImplementedError
 
     def prepare(self) -> bool:
         if not self._writable():
@@ -40,19 +45,17 @@ class SegmentAction(Task):
         self._seen = self.segment.look(self.choice)
         return True
 
-    def run(self) -> MaskUpdate:
+    def run(self) -> dict:
         begin = time.perf_counter()
-        update = self.segment.act(self.choice, self.action, self._seen)
+        updates = self.act(self.segment, self._seen)
         self.seconds = time.perf_counter() - begin
-        return update
+        return updates
 
-    def finish(self, update: MaskUpdate) -> None:
+    def finish(self, updates: dict) -> None:
         if not self._writable():
             self.segment.take_back()
             return
-        write_update(
-            self.effect.scriptedEffect, self.segment.segmentation, self.segment.segment_id, self.segment.volume, update
-        )
+        write_updates(self.effect.scriptedEffect, self.segment.segmentation, self.segment.volume, updates)
         self.segment.wrote()
         self.effect.actionFinished(self)
 
@@ -73,15 +76,48 @@ class SegmentAction(Task):
         return False
 
 
+class Prompting(SegmentAction):
+    """A prompt to a segment."""
+
+    def __init__(self, segment: SegmentSession, choice: Choice, effect, given: Given) -> None:
+        super().__init__(segment, choice, effect)
+        self.given = given
+
+    def act(self, segment, seen) -> dict:
+        return segment.add(self.choice, self.given, seen)
+
+
 class PromptChange(SegmentAction):
     """Another prompt in a prompt's place, or none: moved or deleted by the user."""
 
-    def __init__(self, segment: SegmentSession, choice: Choice, effect, prompt, instead=None) -> None:
-        super().__init__(segment, choice, None, effect)
-        self._prompt, self._instead = prompt, instead
+    def __init__(self, segment: SegmentSession, choice: Choice, effect, changed: Given, instead=None) -> None:
+        super().__init__(segment, choice, effect)
+        self._changed, self._instead = changed, instead
 
-    def run(self) -> MaskUpdate:
-        return self.segment.change(self.choice, self._prompt, self._instead, self._seen)
+    def act(self, segment, seen) -> dict:
+        return segment.change(self.choice, self._changed, self._instead, seen)
+
+
+class StartOver(SegmentAction):
+    """The chosen segment without prompts and voxels."""
+
+    def __init__(self, segment: SegmentSession, choice: Choice, effect, segment_id: str) -> None:
+        super().__init__(segment, choice, effect)
+        self._segment_id = segment_id
+
+    def act(self, segment, seen) -> dict:
+        return segment.start_over(self.choice, self._segment_id, seen)
+
+
+class PlanePrediction(SegmentAction):
+    """What the model says of a tilted view, before any prompt."""
+
+    def __init__(self, segment: SegmentSession, choice: Choice, effect, plane) -> None:
+        super().__init__(segment, choice, effect)
+        self._plane = plane
+
+    def act(self, segment, seen) -> dict:
+        return segment.predict_plane(self.choice, self._plane, seen)
 
 
 class LongAction(SegmentAction):
@@ -89,8 +125,11 @@ class LongAction(SegmentAction):
 
     def __init__(self, segment: SegmentSession, choice: Choice, effect, axis: int, extent: tuple[int, int]) -> None:
         """axis: array axis; extent: [first, stop) of its slices."""
-        super().__init__(segment, choice, self._steps, effect)
+        super().__init__(segment, choice, effect)
         self._axis, self._extent, self._given_up = axis, extent, False
+
+    def act(self, segment, seen) -> dict:
+        return segment.act(self.choice, self._steps, seen)
 
     def cancel(self) -> None:
         self._given_up = True
@@ -110,8 +149,13 @@ class Propagation(LongAction):
 
     rounds = 0
 
+    def __init__(self, segment: SegmentSession, choice: Choice, effect, axis: int, extent: tuple[int, int], fuse: bool) -> None:
+        """fuse: where the round before was better its mask stays."""
+        super().__init__(segment, choice, effect, axis, extent)
+        self._fuse = fuse
+
     def _steps(self, session) -> Iterator[None]:
-        for reached in session.propagate(axis=self._axis, extent=self._extent):
+        for reached in session.propagate(axis=self._axis, extent=self._extent, fuse=self._fuse):
             self._reached(reached.done, reached.total)
         self.rounds = session.rounds.count
         yield
@@ -136,9 +180,7 @@ class Prediction(LongAction):
 class Acceptance(SegmentAction):
     """The segment's predicted slices become examples of the context; the segment itself stays as it is."""
 
-    def __init__(self, segment: SegmentSession, choice: Choice, effect) -> None:
-        super().__init__(segment, choice, None, effect)
-        self.examples = 0
+    examples = 0
 
     def run(self) -> int:
         return len(self.segment.ask(self.choice, lambda session: session.accept(self.segment.volume.GetID()), self._seen))
@@ -157,7 +199,7 @@ class WarmUp(Task):
     told: called in the window's thread with one line about memory and device.
     """
 
-    prompt = None
+    given = None
 
     def __init__(self, segment: SegmentSession, choice: Choice, told: Callable[[str], None]) -> None:
         self.segment, self.choice, self._told = segment, choice, told
@@ -170,9 +212,7 @@ class WarmUp(Task):
         return True
 
     def run(self) -> str:
-        line = check_memory(self.choice, self.segment.shape)
-        self.segment.warm_up(self.choice, self._seen)
-        return line
+        return self.segment.warm_up(self.choice, self._seen)
 
     def finish(self, line: str) -> None:
         self._told(line)

@@ -10,6 +10,8 @@ import vtk
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.context import ContextStore
 
+from . import structures
+from .rounds import rounds_line
 from .sessions import SegmentSession
 from .tasks import SegmentAction
 from .worker import Worker
@@ -31,14 +33,45 @@ class Workbench(slicer.util.VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
 
-    def segment(self, editor_node) -> SegmentSession:
-        """The session for what the Segment Editor has selected, made when there is none."""
-        wanted = _selection(editor_node)
+    def structures(self, editor_node, lists) -> dict[str, str]:
+        """Structure -> segment id of what is predicted together with the chosen segment; see structures.together."""
+        segmentation, segment_id, _ = _selection(editor_node)
+        return structures.together(segmentation, segment_id, lists)
+
+    def structure(self, editor_node, names) -> str | None:
+        """Which of the structures that a model knows the chosen segment is."""
+        try:
+            segmentation, segment_id, _ = _selection(editor_node)
+        except InteractiveSegError:
+            return None
+        return structures.structure_of(segmentation.GetSegmentation().GetSegment(segment_id), names)
+
+    def call_structure(self, editor_node, name: str) -> None:
+        """Say which structure the chosen segment is."""
+        segmentation, segment_id, _ = _selection(editor_node)
+        structures.call(segmentation, segment_id, name)
+
+    def add_structures(self, editor_node, lists) -> list[str]:
+        """A segment for each structure of the model that has none; their names."""
+        segmentation, segment_id, _ = _selection(editor_node)
+        return structures.add_missing(segmentation, segment_id, lists)
+
+    def segment(self, editor_node, segment_ids=()) -> SegmentSession:
+        """The session for what the Segment Editor has selected, made when there is none.
+
+        segment_ids: of all segments that are predicted together, where the selected one is not alone.
+        """
+        segmentation, segment_id, volume = _selection(editor_node)
+        wanted = (segmentation, tuple(segment_ids) or (segment_id,), volume)
         self._prune()
-        known = next((segment for segment in self._segments if segment.is_for(*wanted)), None)
-        if known is not None:
+        shared = [segment for segment in self._segments if segment.shares(*wanted)]
+        known = next((segment for segment in shared if segment.choice is not None or segment.is_for(*wanted)), None)
+        if known is None or known.choice is None:  # what is said of a segment is said to one session, which reads what there was
+            self._segments = [segment for segment in self._segments if segment not in shared]
+            self._segments.append(known or SegmentSession(*wanted))  # the last one is the one in use
+        else:
             self._segments.remove(known)
-        self._segments.append(known or SegmentSession(*wanted))  # the last one is the one in use
+            self._segments.append(known)
         busy = {id(task.segment) for task in self.worker.pending}
         for segment in self._segments[:-AWAKE]:
             if id(segment) not in busy:
@@ -47,17 +80,26 @@ class Workbench(slicer.util.VTKObservationMixin):
 
     def put(self, segment: SegmentSession) -> None:
         """Use this session for its segment, instead of one that would be made."""
-        same = (segment.segmentation, segment.segment_id, segment.volume)
-        self._segments = [other for other in self._segments if not other.is_for(*same)] + [segment]
+        same = (segment.segmentation, segment.segment_ids, segment.volume)
+        self._segments = [other for other in self._segments if not other.shares(*same)] + [segment]
         self._notify()
 
-    def prompts(self, editor_node) -> tuple:
-        """Prompts on what the Segment Editor has selected, those still waiting included."""
+    def given(self, editor_node) -> tuple:
+        """Prompts on what the Segment Editor has selected, those still waiting included, as Given."""
         segment = self._selected(editor_node)
         if segment is None:
             return ()
-        waiting = [t.prompt for t in self.worker.pending if t.segment is segment and t.prompt is not None]
-        return segment.prompts + tuple(waiting)
+        waiting = [t.given for t in self.worker.pending if t.segment is segment and t.given is not None]
+        return segment.given + tuple(waiting)
+
+    def prompts(self, editor_node) -> tuple:
+        """The same without places."""
+        return tuple(given.prompt for given in self.given(editor_node))
+
+    def rounds(self, editor_node) -> str:
+        """Which round of propagation each slice of the selected segment came from, in one line."""
+        segment = self._selected(editor_node)
+        return rounds_line(segment.rounds) if segment is not None else ""
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -135,7 +177,16 @@ class Workbench(slicer.util.VTKObservationMixin):
         """The session for what the Segment Editor has selected; also made when the scene came with prompts for it."""
         self._prune()
         try:
-            return self.segment(editor_node) if editor_node is not None else None
+            segmentation, segment_id, volume = _selection(editor_node)
+        except InteractiveSegError:
+            return None
+        known = next((s for s in reversed(self._segments) if s.shares(segmentation, (segment_id,), volume)), None)
+        return known if known is not None else self._made(editor_node)
+
+    def _made(self, editor_node) -> SegmentSession | None:
+        """A session for the selected segment alone; None where its volume cannot be worked on."""
+        try:
+            return self.segment(editor_node)
         except InteractiveSegError:
             return None
 

@@ -13,9 +13,10 @@ import slicer
 import vtk
 from InteractiveSegBridge import advice, mrml
 from InteractiveSegBridge.markers import PromptMarkers
+from InteractiveSegBridge.records import Given
 from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.sessions import Choice
-from InteractiveSegBridge.tasks import Acceptance, Prediction, Propagation, SegmentAction, WarmUp
+from InteractiveSegBridge.tasks import Acceptance, PlanePrediction, Prediction, Prompting, Propagation, StartOver, WarmUp
 from InteractiveSegBridge.workbench import workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
@@ -25,13 +26,11 @@ from . import keys
 from .options_panel import OptionsPanel
 from .prompt_grab import PromptGrab
 
-OBLIQUE_DEGREES = 5.0
 MESSAGE_MS = 5000
 # Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
 PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
 # Common parameters: one value for all interactive effects.
-MODEL, DEVICE, TARGET, REMOVE, BRUSH = (f"InteractiveSeg.{n}" for n in ("Model", "Device", "Target", "Remove", "Brush"))
-NO_TARGET = "any"  # an empty parameter cannot be told from a missing one
+MODEL, DEVICE, REMOVE, BRUSH = (f"InteractiveSeg.{n}" for n in ("Model", "Device", "Remove", "Brush"))
 
 
 class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
@@ -76,12 +75,12 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         for signal, owner in (
             ("currentIndexChanged(int)", panel.familyCombo),
             ("currentIndexChanged(int)", panel.deviceCombo),
-            ("currentIndexChanged(int)", panel.targetCombo),
             ("toggled(bool)", panel.removeButton),
             ("valueChanged(int)", panel.brushSpin),
         ):
             owner.connect(signal, self.updateMRMLFromGUI)
         for button, slot in (
+            (panel.structuresButton, self.onAddStructures),
             (panel.startOverButton, self.onStartOver),
             (panel.cancelButton, self.onCancel),
             (panel.nextButton, self.onNextSegment),
@@ -92,6 +91,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             (panel.acceptButton, self.onAccept),
         ):
             button.connect("clicked()", slot)
+        panel.structureCombo.connect("activated(int)", self.onStructure)
         for name, button in panel.toolButtons.items():
             button.connect("clicked()", lambda name=name: self.onTool(name))
 
@@ -99,14 +99,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if self.scriptedEffect.parameterSetNode() is None:  # so it is while a scene closes
             return
         panel = self.panel
-        defaults = {MODEL: panel.defaultFamily, DEVICE: "auto", TARGET: NO_TARGET, REMOVE: 0, BRUSH: panel.brushPixels}
+        defaults = {MODEL: panel.defaultFamily, DEVICE: "auto", REMOVE: 0, BRUSH: panel.brushPixels}
         for name, value in defaults.items():
             self.scriptedEffect.setCommonParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
         effect = self.scriptedEffect
         removes, brush_pixels = bool(effect.integerParameter(REMOVE)), effect.integerParameter(BRUSH)
-        self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), effect.parameter(TARGET), removes, brush_pixels)
+        self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), removes, brush_pixels)
         if self._listening:
             self._warmUp()
             self.refresh()
@@ -117,7 +117,6 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         values = {
             MODEL: panel.family,
             DEVICE: panel.device,
-            TARGET: panel.target or NO_TARGET,
             REMOVE: int(panel.removes),
             BRUSH: panel.brushPixels,
         }
@@ -200,32 +199,34 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         """True when a prompt given now marks what is not the object: Ctrl is held, or the button is down."""
         return bool(interactor.GetControlKey()) != self.panel.removes
 
-    def submit(self, prompt, axis: int, index: int, viewWidget) -> None:
-        """Send a prompt in slice `index` of array axis `axis` to the network."""
+    def shown(self, viewWidget) -> tuple:
+        """(grid, plane) of what a view shows: the volume's own grid, or a plane that follows none of its slices."""
+        plane = None if self.panel.seesVolume else mrml.plane_shown(viewWidget.mrmlSliceNode(), self.volume)
+        return mrml.grid_of(self.volume, plane), plane
+
+    def submit(self, prompt, viewWidget) -> None:
+        """Send a prompt, whose positions are voxels of the grid `shown`, to the network."""
         if not self.scriptedEffect.confirmCurrentSegmentVisible():
             return
-
-        def add(session):
-            session.set_slice(axis, index)
-            return session.add(prompt)
-
-        tilt = mrml.working_axis(viewWidget.mrmlSliceNode(), self.volume)[1]
-        self.say(
-            f"The view is tilted by {tilt:.0f}° to the volume: the prompt goes to the nearest slice, {'KJI'[axis]} = {index}."
-            if tilt > OBLIQUE_DEGREES
-            else ""
-        )
-        self._axis = axis
-        workbench().worker.submit(SegmentAction(*self.segmentAndChoice(), add, self, prompt))
+        slice_node = viewWidget.mrmlSliceNode()
+        grid, plane = self.shown(viewWidget)
+        self._axis, tilt = mrml.working_axis(slice_node, mrml.grid_of(self.volume))
+        tilted = f"The view is tilted by {tilt:.0f}° to the volume: the network sees the picture of this view."
+        self.say(tilted if plane is not None else "")
+        segment, choice = self.segmentAndChoice()
+        chosen = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
+        given = Given(prompt, mrml.working_axis(slice_node, grid)[0], plane, chosen)
+        workbench().worker.submit(Prompting(segment, choice, self, given))
 
     def segmentAndChoice(self) -> tuple:
         """What is segmented and what answers; InteractiveSegError when something is not chosen."""
-        segment = workbench().segment(self.scriptedEffect.parameterSetNode())
+        node = self.scriptedEffect.parameterSetNode()
+        structures = workbench().structures(node, self.panel.structures)
+        segment = workbench().segment(node, structures.values())
         if segment.choice is not None:
             return segment, segment.choice
         context = workbench().context(segment.name) if self.panel.learns else None
-        target = segment.name if self.panel.readsSegmentName else self.panel.target
-        return segment, Choice(self.panel.family, self.panel.device, target, context)
+        return segment, Choice(self.panel.family, self.panel.device, tuple(structures) or None, context)
 
     def say(self, text: str) -> None:
         """One sentence to the user, in the options and in the status bar."""
@@ -233,7 +234,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         slicer.util.showStatusMessage(text, MESSAGE_MS)
 
     def refresh(self) -> None:
-        """Show what is running and which prompts there are."""
+        """Show what is running, which prompts there are, and what the chosen segment is."""
+        node = self.scriptedEffect.parameterSetNode()
+        self.panel.showStructure(workbench().structure(node, self.panel.structureNames))
+        self.panel.showRounds(workbench().rounds(node))
         self.panel.showPending(workbench().waiting, workbench().progress)
         if self.volume is not None and self.volume.GetImageData() is not None:
             self.panel.showSlices(mrml.volume_shape(self.volume)[self._axis])
@@ -252,21 +256,36 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     # Buttons, and what the workbench reports
 
     def onStartOver(self) -> None:
-        self._submit(SegmentAction, lambda session: session.reset(), self)
+        self._submit(StartOver, self, self.scriptedEffect.parameterSetNode().GetSelectedSegmentID())
+
+    def onStructure(self, *_) -> None:
+        workbench().call_structure(self.scriptedEffect.parameterSetNode(), self.panel.structure)
+        self._warmUp()
+
+    def onAddStructures(self) -> None:
+        try:
+            names = workbench().add_structures(self.scriptedEffect.parameterSetNode(), self.panel.structures)
+            self.say(f"Added {', '.join(names)}." if names else "Every structure of this model has a segment already.")
+        except InteractiveSegError as error:
+            self.say(str(error))
 
     def onPredict(self) -> None:
         view = next((view for view in self._views if view), None)
         if view is None or self.volume is None:
             self.say("Move the mouse over the slice view whose slice is to be predicted, then press the button again.")
             return
-        axis, index = mrml.shown_slice(view.mrmlSliceNode(), self.volume)
+        grid, plane = self.shown(view)
+        if plane is not None:
+            self._submit(PlanePrediction, self, plane)
+            return
+        axis, index = mrml.shown_slice(view.mrmlSliceNode(), grid)
         self._submit(Prediction, self, axis, (index, index + 1))
 
     def onPredictRange(self) -> None:
         self._submit(Prediction, self, self._axis, self.panel.extent)
 
     def onPropagate(self) -> None:
-        self._submit(Propagation, self, self._axis, self.panel.extent)
+        self._submit(Propagation, self, self._axis, self.panel.extent, self.panel.fuses)
 
     def onAccept(self) -> None:
         self._submit(Acceptance, self)
@@ -292,8 +311,9 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             self.say(f"{task.examples} slices are examples now.")
         elif isinstance(task, Propagation):
             self.say(f"Round {task.rounds} is done: correct a slice and propagate again, or accept.")
-        elif task.prompt is not None:
+        elif task.given is not None:
             self._seconds = task.seconds
+        self.panel.showMemory(task.segment.plan)  # a device may have failed meanwhile
         self._advise()
 
     def actionDropped(self) -> None:
@@ -318,7 +338,9 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             self.say(str(error))
 
     def _advise(self) -> None:
-        self.panel.showAdvice(advice.recommendation(self.volume, self._seconds))
+        node = self.scriptedEffect.parameterSetNode()
+        name = workbench().structure(node, advice.structures_measured())
+        self.panel.showAdvice(advice.recommendation(self.volume, name, self._seconds), advice.said_of(self.panel.family))
         self.refresh()
 
     def _warmUp(self) -> None:
@@ -363,7 +385,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def _draw(self, viewWidget) -> None:
         node, markers = viewWidget.mrmlSliceNode(), self._views[viewWidget]
         try:
-            markers.show(node, self.volume, workbench().prompts(self.scriptedEffect.parameterSetNode()))
+            markers.show(node, self.volume, workbench().given(self.scriptedEffect.parameterSetNode()))
         except InteractiveSegError:  # a volume under a warp has no slices to draw in; the next click says so
             markers.show(node, None, ())
         self.scriptedEffect.scheduleRender(viewWidget)

@@ -32,11 +32,8 @@ class InteractiveBoxEffect(AbstractDrawingEffect):
         if max(abs(a - b) for a, b in zip(first_xy, last_xy)) < SHORTEST_DRAG_PIXELS:
             self.say("A box needs two corners: press at one, drag to the other and release.")
             return
-        slice_node = viewWidget.mrmlSliceNode()
-        corners_kji = mrml.box_between(slice_node, self.volume, first_xy, last_xy)
+        corners_kji = mrml.box_between(viewWidget.mrmlSliceNode(), self.shown(viewWidget)[0], first_xy, last_xy)
         if corners_kji is None:
             self.say(f"The box is outside the volume '{self.volume.GetName()}': draw it over the image.")
             return
-        axis, _ = mrml.working_axis(slice_node, self.volume)
-        start, stop = corners_kji
-        self.submit(Box(start=start, stop=stop), axis, start[axis], viewWidget)
+        self.submit(Box(*corners_kji), viewWidget)

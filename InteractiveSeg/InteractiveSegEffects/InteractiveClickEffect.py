@@ -31,13 +31,15 @@ class InteractiveClickEffect(AbstractInteractiveEffect):
             self.say("No source volume is chosen: choose one at the top of the Segment Editor.")
             return True
         slice_node = viewWidget.mrmlSliceNode()
-        voxel_kji = mrml.nearest_voxel(mrml.xy_to_kji(slice_node, self.volume, xy))
-        if not mrml.is_inside(voxel_kji, self.volume):
+        if not mrml.is_inside(self._voxel(slice_node, mrml.grid_of(self.volume), xy), mrml.grid_of(self.volume)):
             self.say(f"The click is outside the volume '{self.volume.GetName()}': click inside the image.")
             return True
-        axis, _ = mrml.working_axis(slice_node, self.volume)
-        click = Click(position=voxel_kji, positive=not self.removes(interactor))
+        grid, _ = self.shown(viewWidget)
+        click = Click(self._voxel(slice_node, grid, xy), not self.removes(interactor))
         if click.positive and workbench().new_segment_per_click:
             workbench().add_segment(self.scriptedEffect.parameterSetNode())
-        self.submit(click, axis, voxel_kji[axis], viewWidget)
+        self.submit(click, viewWidget)
         return True
+
+    def _voxel(self, slice_node, grid, xy) -> tuple:
+        return mrml.nearest_voxel(mrml.xy_to_kji(slice_node, grid, xy))

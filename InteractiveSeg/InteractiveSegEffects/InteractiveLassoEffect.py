@@ -1,7 +1,7 @@
 """A closed curve drawn in a slice view is one prompt: the object lies in it, or with Ctrl nothing of it does."""
 from __future__ import annotations
 
-from InteractiveSegBridge import mrml, strokes
+from InteractiveSegBridge import strokes
 
 from InteractiveSegLib import Lasso
 
@@ -24,10 +24,8 @@ class InteractiveLassoEffect(AbstractDrawingEffect):
         return path_xy, True
 
     def pathDrawn(self, path_xy, positive, viewWidget) -> None:
-        slice_node = viewWidget.mrmlSliceNode()
-        points = strokes.lasso_points(slice_node, self.volume, path_xy)
+        points = strokes.lasso_points(viewWidget.mrmlSliceNode(), self.shown(viewWidget)[0], path_xy)
         if len(set(points)) < FEWEST_POINTS:
             self.say(f"The curve encloses nothing of the volume '{self.volume.GetName()}': draw around the object.")
             return
-        axis, _ = mrml.working_axis(slice_node, self.volume)
-        self.submit(Lasso(points, positive), axis, points[0][axis], viewWidget)
+        self.submit(Lasso(points, positive), viewWidget)

@@ -1,7 +1,7 @@
 """A stroke painted in a slice view is one prompt: inside the object, or with Ctrl outside of it."""
 from __future__ import annotations
 
-from InteractiveSegBridge import mrml, strokes
+from InteractiveSegBridge import strokes
 
 from InteractiveSegLib import Scribble
 
@@ -23,11 +23,10 @@ class InteractiveScribbleEffect(AbstractDrawingEffect):
         self.panel.brushRow.setVisible(True)
 
     def pathDrawn(self, path_xy, positive, viewWidget) -> None:
-        slice_node = viewWidget.mrmlSliceNode()
-        painted = strokes.stroke_mask(slice_node, self.volume, path_xy, self.panel.brushPixels)
+        grid, _ = self.shown(viewWidget)
+        painted = strokes.stroke_mask(viewWidget.mrmlSliceNode(), grid, path_xy, self.panel.brushPixels)
         if painted is None:
             self.say(f"The stroke is outside the volume '{self.volume.GetName()}': paint inside the image.")
             return
         origin, mask = painted
-        axis, _ = mrml.working_axis(slice_node, self.volume)
-        self.submit(Scribble(mask, positive, origin), axis, origin[axis], viewWidget)
+        self.submit(Scribble(mask, positive, origin), viewWidget)

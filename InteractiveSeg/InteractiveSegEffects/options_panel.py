@@ -6,6 +6,7 @@ from InteractiveSegBridge.advice import missing_weights
 from InteractiveSegPanels.widgets import row
 
 from InteractiveSegLib.models import find_family, list_families
+from InteractiveSegLib.rounds import has_quality
 
 from . import keys
 
@@ -47,10 +48,13 @@ class OptionsPanel:
         self.deviceCombo = _combo(DEVICES)
         self.deviceCombo.toolTip = "Where the network runs"
         self._layout.addRow("Device:", self.deviceCombo)
-        self.targetCombo = _combo(())
-        self.targetCombo.toolTip = "What the chosen segment is, among the structures that the model knows by name"
-        self.targetLabel = qt.QLabel("Structure:")
-        self._layout.addRow(self.targetLabel, self.targetCombo)
+        self.measuredLabel = self._line()
+        self.structureCombo = _combo(())
+        self.structureCombo.toolTip = "What the chosen segment is, among the structures that the model knows by name"
+        every = "A segment for each structure that the model knows; all of them are predicted and corrected together"
+        self.structuresButton = _button("Add the others", every)
+        self.structureLabel, self.structureRow = qt.QLabel("Structure:"), row(self.structureCombo, self.structuresButton)
+        self._layout.addRow(self.structureLabel, self.structureRow)
         self.memoryLabel = self._line()
 
     def _addPrompts(self) -> None:
@@ -73,7 +77,13 @@ class OptionsPanel:
 
     def _addVolume(self) -> None:
         self.firstSpin, self.lastSpin = _spin(0, 0, 0), _spin(0, 0, 0)
-        self._layout.addRow("Slices:", row(self.firstSpin, qt.QLabel("to"), self.lastSpin))
+        self.fuseBox = qt.QCheckBox("keep the better of two rounds")
+        self.fuseBox.enabled = self.fuseBox.checked = has_quality()
+        self.fuseBox.toolTip = (
+            "A network compares each slice with what the round before gave" if has_quality()
+            else "The network that compares two rounds has no shipped weights: the newer round is taken"
+        )
+        self._layout.addRow("Slices:", row(self.firstSpin, qt.QLabel("to"), self.lastSpin, self.fuseBox))
         carry = "Carry the masks of the slices you worked on through these slices; correct one and propagate again"
         self.propagateButton = _button("Propagate", carry)
         self.predictButton = _button("Predict slice", "What the model says of the slice shown, before any prompt")
@@ -81,6 +91,7 @@ class OptionsPanel:
         accept = "Make this segment's slices examples from which the model learns; named after the segment"
         self.acceptButton = _button(f"Accept ({keys.ACCEPT})", accept)
         self._layout.addRow(row(self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton))
+        self.roundsLabel = self._line()
         self.progressBar = qt.QProgressBar()
         self.progressBar.setVisible(False)
         self._layout.addRow(self.progressBar)
@@ -99,15 +110,24 @@ class OptionsPanel:
         return self.deviceCombo.currentData
 
     @property
-    def target(self) -> str | None:
-        """A name that the model knows, None where it segments anything."""
-        return self.targetCombo.currentData
+    def structure(self) -> str | None:
+        """What the user says that the chosen segment is."""
+        return self.structureCombo.currentData
 
     @property
-    def readsSegmentName(self) -> bool:
-        """True when the segment's own name says which structure of the model it is."""
-        spec = find_family(self.family)
-        return spec.volumetric and not spec.targets
+    def structures(self) -> tuple:
+        """The names that the model knows, one list for each of its networks; () where it segments anything."""
+        return find_family(self.family).lists
+
+    @property
+    def structureNames(self) -> tuple:
+        """The same in one list."""
+        return tuple(dict.fromkeys(name for names in self.structures for name in names))
+
+    @property
+    def seesVolume(self) -> bool:
+        """True when the model looks at the whole volume and not at a slice."""
+        return find_family(self.family).volumetric
 
     @property
     def learns(self) -> bool:
@@ -123,35 +143,43 @@ class OptionsPanel:
         return self.brushSpin.value
 
     @property
+    def fuses(self) -> bool:
+        return self.fuseBox.checked
+
+    @property
     def extent(self) -> tuple[int, int]:
         """[first, stop) of the slices for actions on many."""
         first, last = sorted((self.firstSpin.value, self.lastSpin.value))
         return first, last + 1
 
-    def show(self, family: str, device: str, target: str, removes: bool, brush_pixels: int) -> None:
+    def show(self, family: str, device: str, removes: bool, brush_pixels: int) -> None:
         """Set them all without telling the effect."""
-        controls = (self.familyCombo, self.deviceCombo, self.targetCombo, self.removeButton, self.brushSpin)
+        controls = (self.familyCombo, self.deviceCombo, self.removeButton, self.brushSpin)
         before = [control.blockSignals(True) for control in controls]
         self.familyCombo.setCurrentIndex(max(0, self.familyCombo.findData(family)))
         self.deviceCombo.setCurrentIndex(max(0, self.deviceCombo.findData(device)))
-        self._showTargets(target)
+        self._showFamily()
         self.removeButton.checked = removes
         self.brushSpin.setValue(brush_pixels)
         for control, blocked in zip(controls, before):
             control.blockSignals(blocked)
 
-    def _showTargets(self, target: str) -> None:
+    def _showFamily(self) -> None:
+        """What this family can do."""
         spec = find_family(self.family)
-        self.targetCombo.clear()
-        for name in spec.targets:
-            self.targetCombo.addItem(name, name)
-        self.targetCombo.setCurrentIndex(max(0, self.targetCombo.findData(target)) if spec.targets else -1)
-        for widget in (self.targetCombo, self.targetLabel):
-            widget.setVisible(bool(spec.targets))
+        self.structureCombo.clear()
+        for name in self.structureNames:
+            self.structureCombo.addItem(name, name)
+        for widget in (self.structureLabel, self.structureRow):
+            widget.setVisible(bool(spec.lists))
         self.predictButton.setVisible(spec.automatic and not spec.volumetric)
         self.predictRangeButton.setVisible(spec.automatic)
         self.propagateButton.setVisible(not spec.volumetric)
         self.acceptButton.setVisible(spec.contextual)
+
+    def showStructure(self, name: str | None) -> None:
+        """What the chosen segment is; None where that is not known."""
+        self.structureCombo.setCurrentIndex(self.structureCombo.findData(name) if name is not None else -1)
 
     def showPending(self, count: int, progress) -> None:
         """How many prompts have no answer yet. progress: (done, total) of a long action, or None."""
@@ -163,9 +191,14 @@ class OptionsPanel:
             self.progressBar.setRange(0, progress[1])
             self.progressBar.setValue(progress[0])
 
-    def showAdvice(self, text: str) -> None:
-        """The model recommended for this image."""
-        self.adviceLabel.text = text
+    def showAdvice(self, text: str, measured: str) -> None:
+        """The model recommended for this image, and what was measured of the chosen one."""
+        self.adviceLabel.text, self.measuredLabel.text = text, measured
+
+    def showRounds(self, text: str) -> None:
+        """Which round of propagation each slice came from."""
+        self.roundsLabel.text = text
+        self.roundsLabel.setVisible(bool(text))
 
     def showMemory(self, text: str) -> None:
         """What the model needs, and where it runs."""

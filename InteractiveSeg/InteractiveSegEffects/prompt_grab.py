@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import vtk
-from InteractiveSegBridge import strokes
+from InteractiveSegBridge import mrml, strokes
 from InteractiveSegBridge.tasks import PromptChange
 from InteractiveSegBridge.workbench import workbench
 
@@ -16,7 +16,7 @@ class PromptGrab:
 
     def __init__(self, effect) -> None:
         self._effect = effect
-        self._held = None  # (view, prompt, position of the press) while the button is down
+        self._held = None  # (view, Given, position of the press) while the button is down
 
     def letGo(self) -> None:
         """Forget what is being dragged."""
@@ -27,42 +27,43 @@ class PromptGrab:
         xy = interactor.GetEventPosition()
         if eventId == vtk.vtkCommand.LeftButtonPressEvent:
             takes = self._effect.DRAG_MOVES or interactor.GetAltKey()  # a stroke may begin where a click was
-            prompt = self._promptAt(viewWidget, xy) if takes else None
-            self._held = (viewWidget, prompt, xy) if prompt is not None else None
+            given = self._givenAt(viewWidget, xy) if takes else None
+            self._held = (viewWidget, given, xy) if given is not None else None
             return self._held is not None
         if self._held is None or self._held[0] != viewWidget:
             return False
-        _, prompt, from_xy = self._held
+        _, given, from_xy = self._held
         far = max(abs(a - b) for a, b in zip(from_xy, xy)) >= SHORTEST_MOVE_PIXELS
         if eventId == vtk.vtkCommand.MouseMoveEvent:
-            self._effect.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(prompt, "positive", True))
+            self._effect.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(given.prompt, "positive", True))
             return True
         if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
             return False
         self._held = None
         self._effect.showDraft(viewWidget, (), False, True)
         if far:
-            self._move(prompt, strokes.moved(prompt, viewWidget.mrmlSliceNode(), self._effect.volume, from_xy, xy))
+            grid = mrml.grid_of(self._effect.volume, given.plane)
+            self._move(given, strokes.moved(given.prompt, viewWidget.mrmlSliceNode(), grid, from_xy, xy))
             return True
         self._effect.handleMouse(vtk.vtkCommand.LeftButtonPressEvent, xy, interactor, viewWidget)
         return False  # the effect gets the release next
 
     def delete(self, viewWidget, xy) -> None:
         """Take the prompt under a pixel of the view away."""
-        prompt = self._promptAt(viewWidget, xy)
-        if prompt is None:
+        given = self._givenAt(viewWidget, xy)
+        if given is None:
             self._effect.say("No prompt lies under the mouse: point at its plus or minus to delete it.")
             return
-        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, prompt))
+        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, given))
 
-    def _promptAt(self, viewWidget, xy):
+    def _givenAt(self, viewWidget, xy):
         number = self._effect.markers(viewWidget).hit(xy)
-        prompts = workbench().prompts(self._effect.scriptedEffect.parameterSetNode())
-        return prompts[number] if number is not None and number < len(prompts) else None
+        given = workbench().given(self._effect.scriptedEffect.parameterSetNode())
+        return given[number] if number is not None and number < len(given) else None
 
-    def _move(self, prompt, instead) -> None:
+    def _move(self, given, instead) -> None:
         if instead is None:
             name = self._effect.volume.GetName()
             self._effect.say(f"The prompt would leave the volume '{name}': drop it inside or press {keys.DELETE}.")
             return
-        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, prompt, instead))
+        workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, given, instead))

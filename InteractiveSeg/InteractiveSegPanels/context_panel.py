@@ -1,11 +1,10 @@
-"""The examples from which a model learns a structure: looked at, switched off, removed."""
+"""The examples from which a model learns a structure: looked at, checked, switched off, removed."""
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import shutil
 
 import qt
-from InteractiveSegBridge.thumbnails import write_thumbnail
+from InteractiveSegBridge import examples as bridge
 
 from InteractiveSegLib import InteractiveSegError
 
@@ -16,10 +15,11 @@ MOST_SHOWN = 60  # the latest
 
 
 class ContextPanel:
-    """A list with a picture for each example. say: shows one sentence."""
+    """A list with a picture for each example. say: shows one sentence. do(work, told): in the worker, then in the window."""
 
-    def __init__(self, say) -> None:
-        self._say, self._context = say, None
+    def __init__(self, say, do) -> None:
+        self._say, self._do = say, do
+        self._context, self._model, self._odd = None, "", {}
         self.widget = qt.QGroupBox("Examples")
         layout = qt.QFormLayout(self.widget)
         self.countLabel = label()
@@ -29,15 +29,17 @@ class ContextPanel:
         layout.addRow(self.list)
         self.useButton = button("Use or leave out", "Predictions read this example, or not", self.onUse)
         self.removeButton = button("Remove", "Forget this example", self.onRemove)
-        layout.addRow(row(self.useButton, self.removeButton))
+        odd = "Predict each example from the others; one that they contradict may have a wrong mask"
+        self.checkButton = button("Find odd ones", odd, self.onCheck)
+        layout.addRow(row(self.useButton, self.removeButton, self.checkButton))
 
-    def choose(self, context) -> None:
-        """Show this ContextSet; None hides the list."""
-        self._context = context
+    def choose(self, context, model: str = "") -> None:
+        """Show this ContextSet of a family; None hides the list."""
+        self._context, self._model, self._odd = context, model, {}
         self.show()
 
     def show(self) -> None:
-        """The examples as they are now."""
+        """The examples as they are now; their pictures follow."""
         self.widget.setVisible(self._context is not None)
         self.list.clear()
         self._ids, self._items = [], []  # the items are kept here because not every PythonQt does
@@ -46,21 +48,40 @@ class ContextPanel:
         infos = self._context.infos()
         used = sum(info.enabled for info in infos)
         self.countLabel.text = f"{len(infos)} examples, {used} in use."
-        with tempfile.TemporaryDirectory() as folder:
-            for info in infos[-MOST_SHOWN:]:
-                path = Path(folder) / f"{info.id}.png"
-                write_thumbnail(self._context.read(info.id), path)
-                item = qt.QListWidgetItem(f"{info.provenance.time}, slice {info.provenance.index}{self._note(info)}")
-                item.setIcon(qt.QIcon(qt.QPixmap(str(path))))
-                self.list.addItem(item)
-                self._items.append(item)
-                self._ids.append(info.id)
+        for info in infos[-MOST_SHOWN:]:
+            notes = [f"{info.provenance.time}, slice {info.provenance.index}"]
+            notes += [] if info.enabled else ["left out"]
+            notes += [self._odd[info.id]] if info.id in self._odd else []
+            item = qt.QListWidgetItem("; ".join(notes))
+            self.list.addItem(item)
+            self._items.append(item)
+            self._ids.append(info.id)
+        if self._ids:
+            context, ids = self._context, list(self._ids)
+            self._do(lambda progress: bridge.draw_pictures(context, ids, progress), self._drawn)
 
     def onUse(self) -> None:
         self._change(lambda info: self._context.set_enabled(info.id, not info.enabled))
 
     def onRemove(self) -> None:
         self._change(lambda info: self._context.remove(info.id))
+
+    def onCheck(self) -> None:
+        context, model = self._context, self._model
+        self._do(lambda progress: bridge.find_outliers(context, model, progress), self._checked)
+
+    def _drawn(self, paths) -> None:
+        for example, item in zip(self._ids, self._items):
+            if example in paths:
+                item.setIcon(qt.QIcon(qt.QPixmap(str(paths[example]))))
+        for path in paths.values():
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _checked(self, odd) -> None:
+        self._odd = odd
+        self.show()
+        self._say(f"{len(odd)} examples disagree with the others: look at them, and leave out those whose mask is wrong."
+                  if odd else "No example disagrees with the others.")
 
     def _change(self, what) -> None:
         if self._context is None or not 0 <= self.list.currentRow < len(self._ids):
@@ -72,6 +93,3 @@ class ContextPanel:
         except (InteractiveSegError, StopIteration) as error:
             self._say(str(error) or "This example is no longer there.")
         self.show()
-
-    def _note(self, info) -> str:
-        return "" if info.enabled else " (left out)"

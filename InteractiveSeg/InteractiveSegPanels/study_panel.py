@@ -6,7 +6,7 @@ from pathlib import Path
 import qt
 import slicer
 from InteractiveSegBridge import study as bridge
-from InteractiveSegBridge.tasks import Prediction
+from InteractiveSegBridge.tasks import Cancelled, Prediction
 from InteractiveSegBridge.workbench import workbench
 
 from InteractiveSegLib import InteractiveSegError
@@ -58,7 +58,7 @@ class StudyPanel:
         layout.addRow(self.progressBar)
         self.statusLabel = label()
         layout.addRow(self.statusLabel)
-        self.contextPanel = ContextPanel(self.say)
+        self.contextPanel = ContextPanel(self.say, self._do)
         layout.addRow(self.contextPanel.widget)
         self._readSetting()
         self.show()
@@ -176,7 +176,7 @@ class StudyPanel:
 
     def _opened(self, study: Study) -> None:
         self.study = study
-        self.contextPanel.choose(study.context if study.family.contextual else None)
+        self.contextPanel.choose(study.context if study.family.contextual else None, study.family.name)
         qt.QSettings().setValue(SETTING, f"{study.folder}\n{study.task}")
         done = sum(record.rank is not None for record in study.cases)
         self.show()
@@ -200,7 +200,7 @@ class StudyPanel:
         workbench().put(self.segment)
         self._editor.setSegmentationNode(self.segment.segmentation)
         self._editor.setSourceVolumeNode(self.segment.volume)
-        self._editor.setCurrentSegmentID(self.segment.segment_id)
+        self._editor.setCurrentSegmentID(self.segment.segment_ids[0])
         self._editor.setActiveEffectByName(self._effectName())
         more = " Press Predict, or give prompts." if case.can_predict else " Give prompts."
         self.show(f"{case.name} is open.{more}")
@@ -222,6 +222,8 @@ class StudyPanel:
         workbench().worker.submit(bridge.StudyTask(work, told, self._failed))
 
     def _failed(self, error: BaseException) -> None:
+        if isinstance(error, Cancelled):
+            return
         if isinstance(error, InteractiveSegError):
             self.show(str(error))
         else:

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import numpy as np
+from InteractiveSegBridge import mrml
 from InteractiveSegBridge.advice import missing_weights
 
-from InteractiveSegLib.models import list_families
+from InteractiveSegLib.models import find_family, list_families
 
 from .phantom import CENTRE_KJI, NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI, RADII_KJI, ellipsoid
 
@@ -101,11 +102,28 @@ def prompts_survive_saving(stage) -> None:
 
 def a_click_is_answered(stage) -> None:
     """For models of structures that the phantom does not have: the click is answered without a failure, and undone."""
+    stage.call_segment(find_family(stage.editor_node.GetAttribute("InteractiveSeg.Model")).lists[0][0])
     stage.click(CENTRE_KJI)
     stage.settle()
     assert len(stage.prompts()) == 1, "a prompt without an answer does not stay"
     stage.undo()
-    assert not stage.mask().any(), "one undo for one click"
+    assert not stage.prompts(), "one undo for one click"
+    assert not stage.mask().any()
+
+
+def a_tilted_view_is_segmented_as_it_is_seen(stage) -> None:
+    """In a view that follows no slice of the volume the mask is on the voxels that the view cuts, and on the ellipsoid."""
+    stage.show_slice_of(CENTRE_KJI, tilt_degrees=30)
+    plane = mrml.plane_shown(stage.view.mrmlSliceNode(), stage.volume)
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    truth = plane.cut(ellipsoid(CENTRE_KJI, RADII_KJI))
+    shown = plane.cut(stage.mask())
+    assert stage.mask()[CENTRE_KJI], "the voxel clicked is in the segment"
+    assert (shown & truth).sum() > 0.9 * shown.sum(), "what was found is the ellipsoid's"
+    assert set(np.flatnonzero(stage.mask().any(axis=(1, 2)))) - {CENTRE_KJI[0]}, "the plane cuts several slices"
+    stage.undo()
+    assert not stage.mask().any()
 
 
 ALL = (
@@ -113,6 +131,7 @@ ALL = (
     ("InteractiveClick", control_click_removes),
     ("InteractiveClick", undo_and_redo_are_exact),
     ("InteractiveClick", prompts_survive_saving),
+    ("InteractiveClick", a_tilted_view_is_segmented_as_it_is_seen),
     ("InteractiveBox", box_segments_what_it_encloses),
     ("InteractiveScribble", a_stroke_adds_to_the_clicks),
 )
@@ -122,10 +141,9 @@ def cases() -> list:
     """(effect, scenario, family) for every family whose weights are shipped; the full list for those that segment anything."""
     found = []
     for family in list_families():
-        if missing_weights(family) or (family.volumetric and not family.targets):  # the phantom's segment has no such name
+        if missing_weights(family):
             continue
-        anything = not family.volumetric and not family.targets
-        for effect, scenario in ALL if anything else (("InteractiveClick", a_click_is_answered),):
+        for effect, scenario in ALL if not family.lists else (("InteractiveClick", a_click_is_answered),):
             if effect[len("Interactive") :] in family.prompts:
                 found.append((effect, scenario, family.name))
     return found

@@ -37,10 +37,15 @@ class Stage:
         return workbench().prompts(self.editor_node)
 
     def show_slice_of(self, kji=CENTRE_KJI, axis: int = 0, tilt_degrees: float = 0.0) -> None:
-        """Turn the view to the slices along an array axis, tilted about the view's first axis, and move it to a voxel."""
+        """Turn the view to the slices along an array axis, tilted about the view's first axis, and move it to a voxel.
+
+        As radiologists look at them: the patient's left or back on the right of the screen, front or head at the top.
+        """
         to_ras = mrml.ijk_to_ras(self.volume)[:3, :3]
         directions = (to_ras / np.linalg.norm(to_ras, axis=0))[:, ::-1]  # in array order
-        normal, across = directions[:, axis], directions[:, (axis - 1) % 3]
+        normal, across = directions[:, axis], directions[:, 1 if axis == 2 else 2]
+        across = -across if across @ (1, 1, 0) > 0 else across
+        normal = -normal if np.cross(normal, across) @ (0, 1, 1) < 0 else normal
         angle = np.deg2rad(tilt_degrees)
         normal = np.cos(angle) * normal + np.sin(angle) * np.cross(across, normal)
         node = self.view.mrmlSliceNode()
@@ -57,6 +62,10 @@ class Stage:
         """The pixel of the view that shows a voxel's centre best."""
         to_xy = np.linalg.inv(mrml.array_from_matrix(self.view.mrmlSliceNode().GetXYToRAS()))
         return tuple(round(float(value)) for value in (to_xy @ [*self.ras_of(kji), 1.0])[:2])
+
+    def call_segment(self, name: str) -> None:
+        """Give the chosen segment a name."""
+        self.segmentation.GetSegmentation().GetSegment(self.segment_id).SetName(name)
 
     def click(self, kji, control: bool = False) -> None:
         """Press and release on a voxel of the slice shown."""

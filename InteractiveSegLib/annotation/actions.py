@@ -4,7 +4,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
-  {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}};
+  {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
+  with "tilted": true where that is the answer to a prompt in a view that follows no slices;
   {"restore": {"mask": {...}, "prompts": [...]}} where a mask and the prompts behind it were put in the place of what was there;
   {"resume": true} where the case was opened again, past which nothing is undone.
 """

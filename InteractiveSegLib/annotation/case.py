@@ -108,7 +108,7 @@ class OpenCase:
         step = -1 if "undo" in action else 1
         self.undoable += step
         self.redoable = self.redoable - step if "undo" in action or "redo" in action else 0
-        self.prompts += any(key in action for key in PROMPTS)
+        self.prompts += any(key in action for key in (*PROMPTS, "tilted"))
         self._pass_time()
         self.state.append(self.name, self.task, len(self.actions), action, pack_mask(self.mask), self.prompts, self.seconds)
         self.actions.append(action)

@@ -109,22 +109,13 @@ def show(chosen, path: Path, most: int) -> None:
 
 def check(chosen, weights: Path | None) -> None:
     """Print one sentence per entry that the others contradict."""
-    from ..context import ContextSet
-    from ..context.outliers import FEWEST, find_outliers
-    from ..session import InteractiveSession
-
-    def predict(examples, image, spacing):
-        context = ContextSet()
-        context.put(examples)
-        session = InteractiveSession(image, spacing, model="multiverseg", weights=weights, context=context)
-        session.predict()
-        return session.mask
+    from ..context.outliers import FEWEST, asking, find_outliers
 
     entries = chosen.enabled()
     if len(entries) < FEWEST:
         raise InteractiveSegError(f"The set has {len(entries)} entries in use, which is too few to tell who is wrong: accept "
                                   f"cases until there are {FEWEST}.")  # fmt: skip
-    found = find_outliers(entries, predict)
+    found = find_outliers(entries, asking("multiverseg", weights))
     for outlier in found:
         print(outlier.message)
     print(f"{len(found)} of {len(entries)} entries disagree with the others")

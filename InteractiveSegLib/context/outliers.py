@@ -1,13 +1,15 @@
-"""Which examples of a context disagree with the others. Knows what predicts only as a function, no network."""
+"""Which examples of a context disagree with the others. Knows no network: what predicts is a function."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..types import InteractiveSegError
 from .entry import ContextEntry
+from .memory import ContextSet
 from .selection import choose_described, describe
 
 FEWEST = 5  # examples; with fewer, the rest is too little to tell who is wrong
@@ -31,6 +33,21 @@ class Outlier:
     def message(self) -> str:
         return (f"The context's entry {self.id} disagrees with the others (Dice {self.dice:.2f}, where {self.usual:.2f} is "
                 "usual): look at it, and disable or remove it if its mask is wrong.")
+
+
+def asking(model: str, weights: Path | None = None) -> Predict:
+    """What predicts with a family's network, for the two functions below. weights: a file instead of the shipped ones."""
+
+    def predict(examples: Sequence[ContextEntry], image: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+        from ..session import InteractiveSession
+
+        context = ContextSet()
+        context.put(examples)
+        session = InteractiveSession(image, spacing, model=model, weights=weights, context=context, mode="always")
+        session.predict()
+        return session.mask
+
+    return predict
 
 
 def leave_one_out(entries: Sequence[ContextEntry], predict: Predict, budget: int = BUDGET) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..terminology import HEART
 from ..types import InteractiveSegError
+from .tis import TARGETS as TIS_TARGETS
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class FamilySpec:
 
     networks: what it is made of, names in NETWORKS. prompts: the classes of prompts it understands. automatic: it can have an
     answer before any prompt, and `sweeps` says that this is for all slices at once. volumetric: it answers for the volume, not
-    for a slice. targets: the names it knows, none where it segments anything. modes: how it can be used, the first by default.
+    for a slice. targets: the names it knows, none where it segments anything; named: those of each of its networks, where one of
+    them is chosen by the names asked for. modes: how it can be used, the first by default.
     contextual: it learns from a context.
     """
 
@@ -32,6 +34,12 @@ class FamilySpec:
     contextual: bool = False
     targets: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
+    named: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def lists(self) -> tuple[tuple[str, ...], ...]:
+        """The names it knows, as one list for each network of which one is used; none where it segments anything."""
+        return (self.targets,) if self.targets else self.named
 
     def check_mode(self, mode: str | None) -> str | None:
         """The mode to use, or one sentence."""
@@ -69,6 +77,7 @@ FAMILIES = {
             paper="Wong et al., MultiverSeg, ICCV 2025",
             automatic=True,
             contextual=True,
+            modes=("proven", "always"),
         ),
         FamilySpec(
             name="limnet",
@@ -99,6 +108,7 @@ FAMILIES = {
             sweeps=True,
             volumetric=True,
             modes=("once", "mirror"),
+            named=tuple(TIS_TARGETS.values()),
         ),
     )
 }

@@ -6,7 +6,7 @@ import pytest
 import slicer
 from geometries import put_under_transform
 from InteractiveSegBridge import mrml
-from InteractiveSegBridge.segment import read_box, read_segment, segment_digest, write_update
+from InteractiveSegBridge.segment import LabelCrop, digest, read_box, read_labels, read_segment, write_updates
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, INSIDE, RADII_KJI, SHAPE, ellipsoid
 
 from InteractiveSegLib import MaskUpdate
@@ -19,8 +19,8 @@ def update_of(mask, start=(0, 0, 0), stop=SHAPE) -> MaskUpdate:
 
 
 def write(stage, mask, start=(0, 0, 0), stop=SHAPE) -> bool:
-    scripted = stage.active.scripted
-    return write_update(scripted, stage.segmentation, stage.segment_id, stage.volume, update_of(mask, start, stop))
+    updates = {stage.segment_id: update_of(mask, start, stop)}
+    return write_updates(stage.active.scripted, stage.segmentation, stage.volume, updates)
 
 
 @pytest.fixture()
@@ -130,7 +130,38 @@ def test_two_segments_in_one_labelmap_are_told_apart(a_stage, blob):
     assert seen.mask.sum() == (np.roll(blob, 30, axis=2) & ~blob).sum()
 
 
-def test_a_digest_knows_the_voxels_and_not_the_box_they_were_read_in(blob):
-    tight = update_of(blob, (3, 14, 15), (14, 47, 42))
-    assert segment_digest(tight) == segment_digest(update_of(blob))
-    assert segment_digest(tight) != segment_digest(update_of(np.roll(blob, 1, axis=0)))
+def test_a_digest_knows_the_voxels_and_their_labels_and_not_the_box_they_were_read_in(blob):
+    tight, labels = update_of(blob, (3, 14, 15), (14, 47, 42)), blob.astype(np.uint8)
+    crop = LabelCrop(tight.start, tight.mask.astype(np.uint8))
+    assert digest(crop) == digest(LabelCrop((0, 0, 0), labels))
+    assert digest(crop) != digest(LabelCrop((0, 0, 0), np.roll(labels, 1, axis=0)))
+    assert digest(crop) != digest(LabelCrop((0, 0, 0), 2 * labels))
+
+
+def test_segments_that_are_read_together_and_where_they_overlap_the_first_one_counts(a_stage, blob):
+    other = a_stage.add_segment("B", np.roll(blob, 9, axis=2))
+    write(a_stage, blob)
+    a_stage.segmentation.GetSegmentation().SeparateSegmentLabelmap(other)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        np.roll(blob, 9, axis=2).astype(np.uint8), a_stage.segmentation, other, a_stage.volume
+    )
+    crop = read_labels(a_stage.segmentation, (a_stage.segment_id, other), a_stage.volume)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[crop.slices] = crop.labels
+    assert ((labels == 1) == a_stage.mask()).all()
+    assert ((labels == 2) == (a_stage.mask(other) & ~a_stage.mask())).all()
+
+
+def test_two_segments_that_exchange_voxels_are_one_undo_step(a_stage, blob):
+    a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    other = a_stage.add_segment("B", np.roll(blob, 9, axis=2) & ~blob)
+    write(a_stage, blob)
+    before = a_stage.mask(), a_stage.mask(other)
+    one, two = np.roll(blob, 4, axis=2), np.roll(blob, 13, axis=2) & ~np.roll(blob, 4, axis=2)
+    updates = {a_stage.segment_id: update_of(one), other: update_of(two)}
+    assert write_updates(a_stage.active.scripted, a_stage.segmentation, a_stage.volume, updates)
+    assert (a_stage.mask() == one).all()
+    assert (a_stage.mask(other) == two).all()
+    a_stage.undo()
+    assert (a_stage.mask() == before[0]).all()
+    assert (a_stage.mask(other) == before[1]).all()

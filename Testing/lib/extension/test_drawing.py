@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from geometries import GEOMETRIES
-from InteractiveSegBridge import strokes
+from InteractiveSegBridge import mrml, strokes
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, RADII_KJI, SHAPE, ellipsoid
 from InteractiveSegSelfTest.scenarios import dice
@@ -60,7 +60,7 @@ def test_the_brush_is_as_wide_on_the_screen_as_it_says(a_stage):
     ends = [a_stage.xy_of((K, J, COLUMN - 5)), a_stage.xy_of((K, J, COLUMN + 5))]
     widths_mm = []
     for pixels in (10, 40):
-        _, mask = strokes.stroke_mask(a_stage.view.mrmlSliceNode(), a_stage.volume, ends, pixels)
+        _, mask = strokes.stroke_mask(a_stage.view.mrmlSliceNode(), mrml.grid_of(a_stage.volume), ends, pixels)
         widths_mm.append(mask[0, :, mask.shape[2] // 2].sum() * 0.8)
     pixel_mm = 90.0 / 300
     assert widths_mm == pytest.approx([10 * pixel_mm, 40 * pixel_mm], abs=0.8)
@@ -68,7 +68,7 @@ def test_the_brush_is_as_wide_on_the_screen_as_it_says(a_stage):
 
 def test_a_thin_stroke_is_unbroken(a_stage):
     ends = [a_stage.xy_of((K, 5, 5)), a_stage.xy_of((K, 60, 33)), a_stage.xy_of((K, 9, 60))]
-    _, mask = strokes.stroke_mask(a_stage.view.mrmlSliceNode(), a_stage.volume, ends, 1)
+    _, mask = strokes.stroke_mask(a_stage.view.mrmlSliceNode(), mrml.grid_of(a_stage.volume), ends, 1)
     rows = np.flatnonzero(mask[0].any(axis=1))
     assert len(rows) >= 55
     assert (np.diff(rows) == 1).all(), "every row between the ends"

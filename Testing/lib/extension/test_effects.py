@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+import vtk
 from geometries import GEOMETRIES, put_under_transform
 from InteractiveSegBridge.mrml import volume_array
 from InteractiveSegBridge.workbench import workbench
@@ -44,14 +45,6 @@ def test_a_click_lands_right_when_volume_and_segmentation_are_under_a_transform(
     assert_only_this_slice_is_segmented(a_stage, 0)
 
 
-def test_a_tilted_view_uses_the_nearest_slice_and_says_so(a_stage):
-    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=20)
-    a_stage.click(CENTRE_KJI)
-    a_stage.settle()
-    assert_only_this_slice_is_segmented(a_stage, 0)
-    assert "tilted by 20°" in a_stage.application.status[-1]
-
-
 def test_a_fast_second_click_is_a_second_prompt_and_does_not_maximise_the_view(a_stage):
     xy = a_stage.xy_of(CENTRE_KJI)
     events = ("LeftButtonPressEvent", "LeftButtonReleaseEvent", "LeftButtonDoubleClickEvent", "LeftButtonReleaseEvent")
@@ -66,6 +59,16 @@ def test_shift_and_the_other_buttons_stay_slicers(a_stage):
     assert a_stage.event("LeftButtonPressEvent", xy, shift=True)
     assert a_stage.event("RightButtonPressEvent", xy)
     assert a_stage.event("MouseMoveEvent", xy)
+    assert not prompts(a_stage)
+
+
+def test_a_click_in_the_3d_view_is_slicers(a_stage):
+    class ThreeDWidget:
+        def className(self):
+            return "qMRMLThreeDWidget"
+
+    interactor = a_stage.view.sliceView().interactor()
+    assert a_stage.effect.processInteractionEvents(interactor, vtk.vtkCommand.LeftButtonPressEvent, ThreeDWidget()) is False
     assert not prompts(a_stage)
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -168,6 +169,16 @@ def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, appli
     assert len(application.dialogs) == 1
 
 
+def test_while_packages_are_installed_the_page_says_where_to_watch(a_page, monkeypatch):
+    said = []
+    monkeypatch.setattr(install, "_installed", lambda name: name != "safetensors")
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: said.append(a_page.report.plainText))
+    a_page.installButton.click()
+    assert "The Python console shows how far it is" in said[0]
+    assert "safetensors: MISSING" in a_page.report.plainText, "the diagnosis follows"
+
+
 def test_in_a_slicer_without_the_packages_the_page_still_opens_and_says_what_is_missing(module_file, monkeypatch):
     have = {"torch"} | set(install._requirement_names()) - {"highdicom"}
     monkeypatch.setattr(install, "_installed", lambda name: name in have)
@@ -222,3 +233,11 @@ def test_a_missing_icon_is_an_error_and_not_an_empty_button():
     with pytest.raises(FileNotFoundError, match=r"Icons/Nothing\.png"):
         resource_path("Icons/Nothing.png")
     assert qt.QIcon(str(resource_path("Icons/InteractiveSeg.png"))).pixmap(128, 128).width() == 128
+
+
+def test_every_test_that_the_readme_names_is_there():
+    root = Path(__file__).resolve().parents[3]
+    tests = "".join(path.read_text(encoding="utf8") for path in (root / "Testing" / "lib").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (root / "README.md").read_text(encoding="utf8"))
+    assert len(named) > 25
+    assert [name for name in named if f"def {name}(" not in tests] == []

@@ -8,18 +8,13 @@ import pytest
 import slicer
 from InteractiveSegBridge import advice
 from InteractiveSegBridge.resources import resource_path
-from InteractiveSegBridge.sessions import Choice
+from InteractiveSegBridge.rounds import rounds_line
 from InteractiveSegBridge.workbench import workbench
-from InteractiveSegSelfTest.phantom import CENTRE_KJI, RADII_KJI, SHAPE, ellipsoid
-from InteractiveSegSelfTest.scenarios import dice
+from InteractiveSegSelfTest.phantom import CENTRE_KJI, SHAPE
 
-from InteractiveSegLib import InteractiveSegError, InteractiveSession, acceptance, models
+from InteractiveSegLib import InteractiveSession, acceptance, models, plan
 from InteractiveSegLib.models import FAMILIES, list_families
-from InteractiveSegLib.rounds import Progress
-
-
-def contextual():
-    return next(family for family in list_families() if family.contextual)
+from InteractiveSegLib.rounds import Progress, Rounds
 
 
 @pytest.fixture()
@@ -28,7 +23,8 @@ def carried(monkeypatch):
     seen = []
 
     class Carried:
-        count = 0
+        axis, count, known = 0, 0, (frozenset({CENTRE_KJI[0]}),)
+        source = np.ones((1, SHAPE[0]), int)
 
     def propagate(session, from_slice=None, axis=None, extent=None, **_):
         masks = np.moveaxis(session.labels.copy(), axis, 0)
@@ -46,16 +42,40 @@ def carried(monkeypatch):
 
 
 def test_the_recommended_model_is_the_one_measured_best_for_the_kind_of_image(a_stage, monkeypatch):
-    figures = {"clicks": {"flood": {"CT": 3.0, "all": 9.0}, list_families()[0].name: {"CT": 5.0, "all": 8.0}}}
+    figures = {
+        "clicks": {"flood": {"CT": 3.0, "all": 9.0}, list_families()[0].name: {"CT": 5.0, "all": 8.0}},
+        "structures": [{"names": ["LV"], "clicks": {"flood": 1.5}}],
+    }
     monkeypatch.setattr(advice, "measured", lambda: figures)
     monkeypatch.setattr(advice, "missing_weights", lambda family: [])
     assert "this image: " + list_families()[0].title in advice.recommendation(a_stage.volume)
     array = slicer.util.arrayFromVolume(a_stage.volume)
     array[0] = -1000
     slicer.util.arrayFromVolumeModified(a_stage.volume)
-    assert advice.recommendation(a_stage.volume, 0.123) == (
+    assert advice.recommendation(a_stage.volume, None, 0.123) == (
         "For CT: Flood, measured 3.0 clicks to a Dice of 0.90; the last prompt took 0.12 s here."
     )
+    assert advice.recommendation(a_stage.volume, "LV") == "For LV: Flood, measured 1.5 clicks to a Dice of 0.90."
+    monkeypatch.setitem(FAMILIES, "flood", replace(FAMILIES["flood"], contextual=True))
+    assert "0.90 with accepted examples." in advice.recommendation(a_stage.volume)
+
+
+def test_what_was_measured_of_every_family_is_shown_when_it_is_chosen(a_stage):
+    panel = a_stage.effect.panel
+    for family in list_families():
+        if family.name != "flood":
+            panel.familyCombo.setCurrentIndex(panel.familyCombo.findData(family.name))
+            workbench().worker.cancel()
+            a_stage.effect._advise()
+            assert panel.measuredLabel.text.startswith("Measured on"), family.name
+    a_stage.settle()
+
+
+def test_every_slice_says_from_which_round_it_came():
+    source = np.array([[1, 1, 1, 0, 2, 2]])
+    rounds = Rounds(0, 2, source, (frozenset({1, 3}),), np.zeros(6))
+    assert rounds_line(rounds) == "Slices K: yours 1, 3; round 1 0, 2; round 2 4-5."
+    assert rounds_line(None) == ""
 
 
 def test_the_modality_comes_from_dicom_when_the_volume_does(a_stage):
@@ -73,31 +93,25 @@ def test_a_model_without_weights_says_so_in_the_list_and_is_not_recommended(a_st
     assert "Flood" not in advice.recommendation(a_stage.volume)
 
 
-def test_the_memory_line_names_need_free_memory_and_device(a_stage):
+def test_the_memory_line_names_the_model_what_it_needs_and_what_is_free(a_stage, monkeypatch):
+    monkeypatch.setattr(plan, "free_memory", lambda device: 5e9)
+    a_stage.choose("InteractiveBox")
     a_stage.settle()
     text = a_stage.effect.panel.memoryLabel.text
-    assert text.startswith("Needs about ")
-    assert "GiB" in text
-    assert text.endswith(("on cpu.", "on cuda.", "on mps."))
+    assert text.startswith("Flood on ")
+    assert text.endswith(" GB; 5.0 GB free")
 
 
 def test_too_little_memory_is_said_before_the_model_loads(a_stage, monkeypatch):
-    monkeypatch.setattr(advice, "free_gib", lambda device: 0.1)
-    with pytest.raises(InteractiveSegError, match=r"Flood needs about .* GiB and 0\.1 GiB are free on cpu: close"):
-        advice.check_memory(Choice("flood", "cpu"), SHAPE)
-
-
-def test_fewer_examples_are_counted_where_memory_is_short(monkeypatch):
-    from InteractiveSegLib.context import ContextSet
-
-    context = ContextSet()
-    for _ in range(5):
-        context.add(np.zeros((8, 8), np.float32), np.ones((8, 8), bool))
-    need = {"base": 0.5, "example": 0.2, "mega_voxel": 0.0}
-    monkeypatch.setattr(advice, "measured", lambda: {"memory_gib": {contextual().name: need}})
-    monkeypatch.setattr(advice, "free_gib", lambda device: 1.0)
-    line = advice.check_memory(Choice(contextual().name, "cpu", None, context), SHAPE)
-    assert line == "Needs about 0.9 GiB of 1.0 GiB free on cpu, with 2 of 5 examples."
+    a_stage.settle()
+    workbench()._segments.clear()
+    monkeypatch.setattr(plan, "free_memory", lambda device: 1e8)
+    monkeypatch.setattr(models, "load", lambda *asked: pytest.fail("it is loaded"))
+    a_stage.choose("InteractiveBox")
+    a_stage.settle()
+    text = a_stage.effect.panel.memoryLabel.text
+    assert text.startswith("Flood needs about ")
+    assert "0.1 GB are free on cpu: close other programs, crop the volume" in text
 
 
 def test_propagation_fills_the_chosen_slices_in_one_undoable_step(a_stage, carried):
@@ -113,6 +127,7 @@ def test_propagation_fills_the_chosen_slices_in_one_undoable_step(a_stage, carri
     mask = a_stage.mask()
     assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {6, 7, 8, 9, 10}
     assert "Round 1 is done" in a_stage.application.status[-1]
+    assert panel.roundsLabel.text == "Slices K: yours 8; round 1 0-7, 9-15."
     a_stage.undo()
     assert (a_stage.mask() == before).all()
     a_stage.redo()
@@ -164,19 +179,6 @@ def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
     assert "Phantom" not in str(info), "no name of a volume, only a hash"
 
 
-def test_structures_known_by_name_are_offered_and_reach_the_session(a_stage, monkeypatch):
-    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], targets=("left", "right")))
-    a_stage.effect.updateGUIFromMRML()
-    panel = a_stage.effect.panel
-    assert [panel.targetCombo.itemData(n) for n in range(panel.targetCombo.count)] == ["left", "right"]
-    panel.targetCombo.setCurrentIndex(1)
-    assert panel.target == "right"
-    a_stage.click(CENTRE_KJI)
-    a_stage.settle()
-    assert workbench()._segments[-1]._engine.targets == ("right",)
-    assert dice(a_stage.mask()[CENTRE_KJI[0]], ellipsoid(CENTRE_KJI, RADII_KJI)[CENTRE_KJI[0]]) > 0.8
-
-
 def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):
     a_stage.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
     for number in range(6):
@@ -185,7 +187,7 @@ def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):
         a_stage.settle()
     assert sum(segment._engine is not None for segment in workbench()._segments) <= 3
     first = workbench()._segments[1]
-    a_stage.logic.SetCurrentSegmentID(first.segment_id)
+    a_stage.logic.SetCurrentSegmentID(first.segment_ids[0])
     a_stage.click(CENTRE_KJI, control=True)
     a_stage.settle()
     assert len(workbench().prompts(a_stage.editor_node)) == 2

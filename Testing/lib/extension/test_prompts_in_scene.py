@@ -96,23 +96,23 @@ def test_the_next_click_after_loading_builds_on_the_prompts_before(a_dicom_stage
 
 
 def test_every_kind_of_prompt_comes_back_to_the_same_voxels(a_stage):
-    given = tuple(records.Given(prompt, 0) for prompt in ALL_KINDS)
-    records.keep(a_stage.segmentation, a_stage.segment_id, a_stage.volume, given)
-    back = records.kept(a_stage.segmentation, a_stage.segment_id, a_stage.volume)
+    given = tuple(records.Given(prompt, 0, None, a_stage.segment_id) for prompt in ALL_KINDS)
+    records.keep(a_stage.segmentation, [a_stage.segment_id], a_stage.volume, given)
+    back = records.kept(a_stage.segmentation, [a_stage.segment_id], a_stage.volume)
     assert len(back) == len(given)
     assert all(same(a.prompt, b.prompt) and a.axis == b.axis for a, b in zip(given, back))
 
 
 def test_positions_are_kept_in_millimetres_and_fit_another_grid_of_the_same_patient(a_stage):
-    given = tuple(records.Given(prompt, 0) for prompt in ALL_KINDS)
-    records.keep(a_stage.segmentation, a_stage.segment_id, a_stage.volume, given)
+    given = tuple(records.Given(prompt, 0, None, a_stage.segment_id) for prompt in ALL_KINDS)
+    records.keep(a_stage.segmentation, [a_stage.segment_id], a_stage.volume, given)
     [click, *_] = json.loads(a_stage.segmentation.GetAttribute(records.ATTRIBUTE))[a_stage.segment_id]
     assert click["ras"] == [pytest.approx(a_stage.ras_of(CENTRE_KJI), abs=1e-3)]
     array = slicer.util.arrayFromVolume(a_stage.volume)[:, 4:, :].copy()
     own = np.linalg.inv(mrml.node_to_ras(a_stage.volume)) @ mrml.ijk_to_ras(a_stage.volume)
     own[:3, 3] += 4 * own[:3, 1]
     moved = slicer.util.addVolumeFromArray(array, own, "Cropped")
-    back = records.kept(a_stage.segmentation, a_stage.segment_id, moved)
+    back = records.kept(a_stage.segmentation, [a_stage.segment_id], moved)
     assert back[0].prompt.position == (K, J - 4, COLUMN)
     assert back[2].prompt.start == (8, 16, 44)
 
@@ -128,7 +128,7 @@ def test_positions_are_kept_in_millimetres_and_fit_another_grid_of_the_same_pati
 ])
 def test_a_damaged_attribute_is_ignored(a_stage, text):
     a_stage.segmentation.SetAttribute(records.ATTRIBUTE, text.replace("%s", a_stage.segment_id))
-    assert records.kept(a_stage.segmentation, a_stage.segment_id, a_stage.volume) == ()
+    assert records.kept(a_stage.segmentation, [a_stage.segment_id], a_stage.volume) == ()
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
     assert a_stage.mask()[CENTRE_KJI]

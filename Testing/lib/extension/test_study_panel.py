@@ -189,6 +189,7 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
     stage.click(CENTRE_KJI)
     stage.settle()
     stage.press(stage.panel.acceptButton)
+    stage.settle()
     examples = stage.panel.contextPanel
     assert examples.list.count == 1
     assert not examples.list.item(0).icon().pixmap(64, 64).isNull()
@@ -200,6 +201,32 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
     examples.list.setCurrentRow(0)
     examples.removeButton.click()
     assert examples.countLabel.text == "0 examples, 0 in use."
+
+
+def test_an_example_that_the_others_contradict_is_named_and_can_be_left_out(make_page, folder, monkeypatch):
+    from InteractiveSegLib.context import outliers
+
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    stage = make_page()
+    stage.open(folder)
+    context, examples = stage.panel.study.context, stage.panel.contextPanel
+    image, mask = np.arange(64, dtype=np.float32).reshape(8, 8), np.zeros((8, 8), bool)
+    for number in range(outliers.FEWEST - 1):
+        context.add(image + number, mask | (image > 31))
+    examples.checkButton.click()
+    stage.settle()
+    assert "4 examples are in use, which is too few" in stage.panel.statusLabel.text
+    context.add(image + 9, mask | (image < 9))
+    monkeypatch.setattr(outliers, "asking", lambda model: lambda examples, image, spacing: np.arange(64).reshape(8, 8) > 31)
+    examples.checkButton.click()
+    stage.settle()
+    assert "1 examples disagree with the others" in stage.panel.statusLabel.text
+    texts = [examples.list.item(row).text() for row in range(examples.list.count)]
+    assert ["disagrees with the others: Dice 0.00, usual 1.00" in text for text in texts] == [False] * 4 + [True]
+    examples.list.setCurrentRow(4)
+    examples.useButton.click()
+    assert "left out" in examples.list.item(4).text()
+    stage.settle()
 
 
 def test_a_folder_without_images_is_refused_in_one_sentence(make_page, tmp_path):

@@ -217,7 +217,7 @@ def open_study(tour: Tour, folder: Path) -> None:
 
 def time_write_back() -> None:
     """A 200 x 200 change in a 512 x 512 x 300 volume, an undo state included."""
-    from InteractiveSegBridge.segment import write_update
+    from InteractiveSegBridge.segment import write_updates
     from stage import CoreStage
 
     from InteractiveSegLib import MaskUpdate
@@ -234,29 +234,86 @@ def time_write_back() -> None:
     stage.settle()
     organ = np.zeros((200, 300, 300), bool)
     organ[20:-20, 20:-20, 20:-20] = True
-    target = (stage.active.scripted, stage.segmentation, stage.segment_id, stage.volume)
-    write_update(*target, MaskUpdate((50, 100, 100), (250, 400, 400), organ))
-    seconds, processor = [], []
+    target, chosen = (stage.active.scripted, stage.segmentation, stage.volume), stage.segment_id
+    write_updates(*target, {chosen: MaskUpdate((50, 100, 100), (250, 400, 400), organ)})
+    seconds, processor, noticing = [], [], []
+    from InteractiveSegBridge.workbench import workbench
+
+    session = workbench().segment(stage.editor_node)
     for number in range(12):
         square = np.zeros((1, 200, 200), bool)
         square[0, number : 190 + number // 2, 5:195] = True
         begin, busy = time.perf_counter(), time.process_time()
-        write_update(*target, MaskUpdate((240, 150 + number, 150), (241, 350 + number, 350), square))
+        write_updates(*target, {chosen: MaskUpdate((240, 150 + number, 150), (241, 350 + number, 350), square)})
         seconds.append(time.perf_counter() - begin)
         processor.append(time.process_time() - busy)
+        busy = time.process_time()
+        session.look(None)
+        session.wrote()
+        noticing.append(time.process_time() - busy)
     print(f"write-back of 200 x 200 in 512 x 512 x 300, undo included: median {1000 * np.median(seconds):.1f} ms on the clock, "
-          f"{1000 * np.median(processor):.1f} ms of processor time")
+          f"{1000 * np.median(processor):.1f} ms of processor time; noticing it again {1000 * np.median(noticing):.0f} ms")
+
+
+def time_first_mask() -> None:
+    """From choosing the effect to the first mask on a slice of 512 x 512, with shipped weights, before anything is loaded."""
+    from stage import CoreStage
+
+    assert "torch" not in sys.modules, "loading it is part of the time"
+    application = headless.install()
+    slicer.util.showStatusMessage = lambda text, duration=0: None
+    import InteractiveSegEffects
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    InteractiveSegEffects.register_effects()
+    stage = CoreStage(application, effects.qSlicerSegmentEditorEffectFactory.instance().registered)
+    k, j, i = np.indices((40, 512, 512), sparse=True)
+    ball = ((k - 20) / 12) ** 2 + ((j - 250) / 90) ** 2 + ((i - 260) / 70) ** 2 < 1
+    image = (np.where(ball, 150, 20) + np.random.default_rng(0).normal(0, 5, ball.shape)).astype(np.int16)
+    stage.volume = slicer.util.addVolumeFromArray(image, np.diag([0.4, 0.4, 2.0, 1.0]), "Large")
+    stage.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(stage.volume)
+    stage.logic.SetSourceVolumeNode(stage.volume)
+    stage.show_slice_of((20, 250, 260))
+    begin, busy = time.perf_counter(), time.process_time()
+    stage.choose("InteractiveClick")
+    stage.click((20, 250, 260))
+    settle_and_tell(stage, "first mask after choosing the effect, torch and the network loaded in between", begin, busy)
+    for words, kji in (("the next click", (20, 280, 290)), ("a click on another slice", (24, 250, 260))):
+        stage.show_slice_of(kji)
+        begin, busy = time.perf_counter(), time.process_time()
+        stage.click(kji)
+        settle_and_tell(stage, words, begin, busy)
+    assert stage.mask().any()
+
+
+def settle_and_tell(stage, words: str, begin: float, busy: float) -> None:
+    """Turn the event loop until the answer is there; say how long that took, and how long the window stood still at most."""
+    from InteractiveSegBridge.workbench import workbench
+
+    longest = 0.0
+    while workbench().worker.busy:
+        turn = time.perf_counter()
+        slicer.app.processEvents()
+        longest = max(longest, time.perf_counter() - turn)
+    print(f"{words}: {time.perf_counter() - begin:.2f} s on the clock, {time.process_time() - busy:.2f} s of processor time; "
+          f"the window stood still for {1000 * longest:.0f} ms at most")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("tour"))
-    output = parser.parse_args().output
+    parser.add_argument("--times", action="store_true", help="only the times, no pictures")
+    args = parser.parse_args()
+    output = args.output
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     import qt
 
     application = qt.QApplication.instance() or qt.QApplication([])
+    time_first_mask()
+    if args.times:
+        time_write_back()
+        return
     phantoms = make_study(output / "study")
     tour = Tour(output)
     tour.start()
