@@ -23,7 +23,7 @@ EDITOR_TAG = "InteractiveSeg"  # of this page's own editor node: two editors on 
 UNDO_STATES = 10
 AUTOSAVE_MS = 2000  # edits by hand are in the study's journal after this long
 
-INSTALLING = "Installing: torch alone is hundreds of megabytes. The Python console shows how far it is; wait until this page answers."
+INSTALLING = "Installing: torch alone is hundreds of megabytes. The Python console shows how far it is; wait for this page."
 
 HELP = """
 <p>Segment with a few clicks: choose a volume and a segment above or in the <b>Segment Editor</b>, then one of these
