@@ -85,10 +85,10 @@ def automatic_rows(hearts: Sequence[Heart], method: str, segment: Callable[[Hear
 
 
 def chosen_slices(truth: np.ndarray, count: int) -> np.ndarray:
-    """Indices of up to `count` slices that show the structure, evenly from the first to the last."""
+    """Indices of up to `count` slices that show the structure, the middle one of each of as many equal parts of it."""
     shown = np.flatnonzero(truth.sum(axis=(1, 2)) >= MIN_PIXELS)
-    picks = np.unique(np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)) if len(shown) else []
-    return shown[picks] if len(shown) else shown
+    count = min(count, len(shown))
+    return shown[((np.arange(count) + 0.5) * len(shown) / max(count, 1)).astype(int)]
 
 
 def click_rows(hearts: Sequence[Heart], method: str, options: dict, slices: int, named: bool, cap: int = CAP) -> Iterator[dict]:
