@@ -125,6 +125,12 @@ class InteractiveSession:
         return self._plan
 
     @property
+    def notice(self) -> str:
+        """A sentence on how the last prediction used the context, or "" where it answered before any prompt."""
+        predictor = self._predictors.get(self.axis)
+        return getattr(predictor.predictor, "notice", "") if predictor is not None else ""
+
+    @property
     def can_undo(self) -> bool:
         return bool(self._done)
 

@@ -138,6 +138,8 @@ def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
     if not case.prompts and case.can_predict:
         for _ in tqdm(case.predict(), desc=f"{case.name}, from context", leave=False, disable=None):
             pass
+        if case.session.notice:
+            print(f"{case.name}: {case.session.notice}", file=sys.stderr)
     if args.robot:
         rng = np.random.default_rng([args.seed, len(case.actions)])
         robot = Robot(args.robot, args.jitter)

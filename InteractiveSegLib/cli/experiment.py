@@ -24,6 +24,7 @@ from ..weights import sha256, shipped_file
 METHODS = {
     "scribbleprompt": lambda args: Alone(args.device),
     "multiverseg": lambda args: Growing(args.device, args.weights),
+    "always": lambda args: Growing(args.device, args.weights, always=True),
     "truth": lambda args: Growing(args.device, args.weights, ideal=True),
     "soft": lambda args: Soft(args.device, args.weights),
     "sp+uvs": lambda args: UniverSegStart(args.device, args.universeg),
@@ -39,8 +40,9 @@ EXAMPLES = """examples:
   interactive-seg experiment selection --data ../shared/data/dev --targets 6 --draws 3 --out results/selection
 
 sequence: images of a task one after the other; each is prompted until its Dice is 0.90 (20 clicks or 10 scribbles at most),
-and what was accepted is the next one's context. methods: scribbleprompt (no context), multiverseg, truth (MultiverSeg with
-true masks as context), soft (with probabilities), sp+uvs (UniverSeg, then ScribblePrompt), forest (a random forest on pixels).
+and what was accepted is the next one's context. methods: scribbleprompt (no context), multiverseg, always (its answer is where
+prompts start, whether that helps or not), truth (true masks as context), soft (probabilities as context, always), sp+uvs
+(UniverSeg, then ScribblePrompt), forest (a random forest on pixels).
 A run that was interrupted goes on where it stopped; more --orders or --methods add to what is there.
 context-size: Dice from examples alone. selection: chosen against random examples."""
 

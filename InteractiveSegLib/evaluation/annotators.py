@@ -25,8 +25,8 @@ class Alone:
 
     name = family = "scribbleprompt"
 
-    def __init__(self, device: str = "auto", weights: Path | None = None) -> None:
-        self._options = {"model": self.family, "device": device, "weights": weights}
+    def __init__(self, device: str = "auto", weights: Path | None = None, mode: str | None = None) -> None:
+        self._options = {"model": self.family, "device": device, "weights": weights, "mode": mode}
         InteractiveSession(np.zeros((64, 64), np.float32), **self._options).warm_up()
 
     def begin(self) -> None:
@@ -45,14 +45,17 @@ class Alone:
 
 
 class Growing(Alone):
-    """MultiverSeg with a context that grows by what was accepted; `ideal`: by the truth instead, which bounds what a
-    context can give."""
+    """MultiverSeg with a context that grows by what was accepted.
+
+    always: its answer is where prompts start on every image, as in the paper, whether that helps or not. ideal: the context
+    grows by the truth instead, which bounds what it can give.
+    """
 
     family = "multiverseg"
 
-    def __init__(self, device: str = "auto", weights: Path | None = None, ideal: bool = False) -> None:
-        super().__init__(device, weights)
-        self.name = "multiverseg, true context" if ideal else "multiverseg"
+    def __init__(self, device: str = "auto", weights: Path | None = None, always: bool = False, ideal: bool = False) -> None:
+        super().__init__(device, weights, "always" if always else None)
+        self.name = "multiverseg" + ", always" * always + ", true context" * ideal
         self._ideal = ideal
         self.begin()
 
@@ -170,7 +173,7 @@ class MultiverSeg:
         context = ContextSet()
         context.put(examples)
         without = SlicePredictor(None, spacing or (1.0, 1.0))
-        predictor = ContextPredictor(self._network, without, context, budget=len(examples))
+        predictor = ContextPredictor(self._network, without, context, budget=len(examples), always=True)
         return predictor.predict([Request(image, (), None)])[0] > 0
 
 

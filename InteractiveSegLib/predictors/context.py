@@ -1,120 +1,103 @@
 """Slices of a task of which examples were accepted: a network that reads prompts and examples, and one for the first image.
 
 An empty context goes to ScribblePrompt-UNet (MultiverSeg section 4.3); masks enter the context as they are cut, not as
-probabilities (section 5).
+probabilities (section 5). Ours: what the examples say is used in the way that proved itself on the last of them.
 """
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ..context import ContextEntry, ContextSet
-from ..context.selection import choose_described, describe
-from ..geometry import Canvas, Window, normalise
+from ..context import ContextSet
+from ..geometry import Canvas, normalise
 from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
-from ..types import InteractiveSegError
+from ..prompts import Box, Lasso
+from ..rasterise import MASK_LOGIT
+from ..types import InteractiveSegError, bounding_box
 from . import Setting
-from .slices import Request, SlicePredictor, keep_prompts
+from .evidence import ALONE, AROUND, WHOLE, best_way
+from .examples import Examples, Ids, side_of, surroundings
+from .slices import Request, SlicePredictor, keep_prompts, prompted_area
 
-KEPT = 4  # encoded sets of examples
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An entry as the network sees it: image float32 and mask bool, (size, size), and the vector it is chosen by."""
-
-    image: np.ndarray
-    mask: np.ndarray
-    description: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkWithContext:
-    """A ContextNetwork with its examples already read, in the place of a network that needs none."""
-
-    network: object
-    encoded: object
-    plan: MemoryPlan
-
-    @property
-    def size(self) -> int:
-        return self.network.size
-
-    @property
-    def refines(self) -> bool:
-        return self.network.refines
-
-    def predict(self, images: np.ndarray, prompts: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        return self.network.predict(images, prompts, previous, self.encoded, self.plan)
+SENTENCES = {
+    ALONE: "On the last examples, prompts alone did better than prompts that start from the other examples: they are left out.",
+    AROUND: "The examples answer around the first prompt: on the last of them that did better than an answer before it.",
+}
 
 
 class ContextPredictor:
     """Runs MultiverSeg with a context, and `first` (a SlicePredictor) while the context is empty.
 
     network: models.multiverseg.ContextNetwork. budget: the most examples that one prediction uses; where there are more, those
-    that are most useful for its slice.
+    that are most useful for its slice. always: the examples' answer is where prompts start, whether that helps or not.
+    `notice`: a sentence on how the last prediction used the examples, or "".
     """
 
     def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int,
-                 plan: MemoryPlan = DEFAULT_PLAN) -> None:
-        self.network, self.first, self.context, self.budget, self.plan = network, first, context, budget, plan
-        self._examples: dict[str, Example] = {}
-        self._encoded: OrderedDict[tuple[str, ...], NetworkWithContext] = OrderedDict()
+                 plan: MemoryPlan = DEFAULT_PLAN, always: bool = False) -> None:
+        self.network, self.first, self.always = network, first, always or not network.refines
+        self.examples = Examples(network, context, budget, plan, first.window)
+        self.notice = ""
 
     @classmethod
     def of(cls, setting: Setting) -> ContextPredictor:
         plan = setting.plan
         first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window, plan.batch)
-        return cls(setting.network(), first, setting.context, plan.examples, MemoryPlan(plan.chunk, plan.again))
+        return cls(setting.network(), first, setting.context, plan.examples, MemoryPlan(plan.chunk, plan.again),
+                   setting.mode == "always")
 
     def warm_up(self, image: np.ndarray) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
-        self.predict([Request(image, (), None)]) if self._enabled() else self.first.warm_up(image)
+        self.predict([Request(image, (), None)]) if self.examples.ids() else self.first.warm_up(image)
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
-        """Logits (rows, columns) float32 of each request."""
-        enabled = self._enabled()
-        if not enabled:
+        """Logits (rows, columns) of each request; none of them positive where nothing is said before a prompt."""
+        ids = self.examples.ids()
+        if not ids:
+            self.notice = ""
             if any(not request.prompts and request.previous is None for request in requests):
                 raise InteractiveSegError("The context is empty, nothing can be predicted yet: give a first prompt.")
             return self.first.predict(requests)
-        return [answer(request, self._with_context(enabled, request.image), self.first) for request in requests]
+        way = WHOLE if self.always else best_way(self, ids)
+        self.notice = SENTENCES.get(way, "")
+        return [self.answer(request, ids, way, self.first) for request in requests]
 
-    def _enabled(self) -> tuple[str, ...]:
-        """The ids of the entries that may be used, and their pixels read, once each."""
-        if self.context is None:
-            return ()
-        enabled = tuple(info.id for info in self.context.infos() if info.enabled)
-        for gone in self._examples.keys() - set(enabled):
-            del self._examples[gone]
-        for fresh in (entry_id for entry_id in enabled if entry_id not in self._examples):
-            self._examples[fresh] = example_of(self.context.read(fresh), self.network.size, self.first.window)
-        return enabled
+    def answer(self, request: Request, ids: Ids, way: str, first: SlicePredictor) -> np.ndarray:
+        """Logits (rows, columns) of one slice, from these examples. first: for slices of this spacing."""
+        if not self.network.refines:
+            return answer(request, self.examples.whole(ids, request.image), first)
+        previous = request.previous
+        if len(request.prompts) <= 1 and previous is not None and not (previous > 0).any():
+            request = replace(request, previous=None)  # nothing was said before the first prompt
+        if way == WHOLE:
+            return answer(request, self.examples.whole(ids, request.image), first)
+        if not request.prompts:
+            return np.full(request.image.shape, -MASK_LOGIT, np.float32)
+        if request.previous is None and way == AROUND:
+            request = replace(request, previous=self._around(request, ids, first))
+        return first.predict([request])[0]
 
-    def _with_context(self, enabled: tuple[str, ...], image: np.ndarray) -> NetworkWithContext:
-        """The network with the examples for this slice, encoded once for all slices that use the same."""
-        ids = enabled
-        if len(enabled) > self.budget:
-            descriptions = np.stack([self._examples[entry_id].description for entry_id in enabled])
-            ids = tuple(enabled[n] for n in sorted(choose_described(descriptions, describe(image), self.budget)))
-        if ids not in self._encoded:
-            examples = [self._examples[entry_id] for entry_id in ids]
-            encoded = self.network.encode(np.stack([e.image for e in examples]), np.stack([e.mask for e in examples]))
-            self._encoded[ids] = NetworkWithContext(self.network, encoded, self.plan)
-            while len(self._encoded) > KEPT:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(ids)
-        return self._encoded[ids]
+    def _around(self, request: Request, ids: Ids, first: SlicePredictor) -> np.ndarray | None:
+        """What the examples say of the surroundings of the prompts; None where no prompt says where the object is.
 
-
-def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
-    """The entry on the network's canvas, by the same path as the slice that it is an example for."""
-    canvas = Canvas(entry.image.shape, entry.info.spacing, size)
-    mask = canvas.shrink(entry.mask.astype(np.float32)) > 0.5
-    return Example(canvas.shrink(normalise(entry.image, window)), mask, describe(entry.image))
+        A prompt says where it is and the examples how large it usually is; a box or a lasso says both.
+        """
+        area = prompted_area(request.prompts, request.image.shape)
+        if not area.any():
+            return None
+        start, stop = bounding_box(area)
+        side = side_of(start, stop, first.spacing)
+        exact = any(isinstance(prompt, (Box, Lasso)) for prompt in request.prompts)
+        if not exact:
+            side = max(side, self.examples.side(ids))
+        middle = ((start[0] + stop[0]) / 2, (start[1] + stop[1]) / 2)
+        canvas = surroundings(area.shape, first.spacing, self.network.size, middle, side)
+        image = canvas.shrink(normalise(request.image, first.window))[None]
+        network = self.examples.around(ids, request.image, None if exact else side)
+        logits = network.predict(image, np.zeros((1, 3, *image.shape[1:]), np.float32), np.zeros_like(image))[0]
+        return np.where(canvas.covers(), canvas.expand(logits), np.float32(-MASK_LOGIT))
 
 
 def answer(request: Request, network, first: SlicePredictor) -> np.ndarray:

@@ -138,7 +138,7 @@ def test_methods_are_compared_on_what_all_of_them_have_done(tmp_path):
 
 @pytest.mark.parametrize("ideal", [False, True])
 def test_multiverseg_takes_what_was_accepted_or_the_truth_into_its_context(weights, ideal):
-    (item, other), annotator = disks(2), Growing("cpu", weights["multiverseg"], ideal)
+    (item, other), annotator = disks(2), Growing("cpu", weights["multiverseg"], ideal=ideal)
     assert not annotator.start(item.image).any(), "nothing is known yet"
     mask = annotator.add(Robot().prompt(item.truth, np.zeros(item.truth.shape, bool), np.random.default_rng(0))).copy()
     annotator.accept(item.truth)
