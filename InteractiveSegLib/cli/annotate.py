@@ -60,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--reopen", action="append", default=[], metavar="CASE", help="take a case back into work")
     parser.add_argument("--context", type=Path, metavar="FILE.sqlite", help="another context store than the study's own")
     parser.add_argument("--model", default="multiverseg", help="see `interactive-seg models` (default: %(default)s)")
+    parser.add_argument("--mode", help="of multiverseg: proven, or always, as published (default: proven)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
     parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError(f"Got --target-dice {args.target_dice} and --max-prompts {args.max_prompts}, expected up to 1 "
                                   "and at least 1.")
     set_threads(args.threads)
-    options = {"model": args.model, "weights": args.weights, "axis": args.axis, "window": args.window, "device": args.device}
+    options = {name: getattr(args, name) for name in ("model", "mode", "weights", "axis", "window", "device")}
     prompts = read_prompts(args.prompts) if args.prompts else {}
     study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, **options)
     for name in [*prompts, *args.skip, *args.reopen]:

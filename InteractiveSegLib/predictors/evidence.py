@@ -1,7 +1,8 @@
-"""Which use of the examples would have cost the fewest prompts: each accepted slice is annotated again, by a robot, with the
-examples that came before it. Ours, not the paper's. Knows nothing of networks.
+"""Which use of the examples would have cost the fewest prompts: slices of accepted cases are annotated again, by a robot,
+with the examples of the cases before them. Ours, not the paper's. Knows nothing of networks.
 
-What is known of an example does not change when others follow, so a new one is all that has to be tried.
+Slices of one case never vouch for each other: they are too alike. What is known of an example does not change when others
+follow, so that only a new one has to be tried.
 """
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ WHOLE = "whole"  # the examples answer for the whole slice, before any prompt
 AROUND = "around"  # the first prompt says where the object is, and the examples what it is
 ALONE = "alone"  # the prompts alone
 WAYS = (WHOLE, AROUND, ALONE)
-RECENT = 6  # examples that decide
-CLICKS = 3  # of the robot on each of them
+RECENT = 6  # cases that decide
+CLICKS = 3  # of the robot on a slice
 GOAL = 0.9  # Dice
 SIDE = 320  # pixels of a slice that is tried; larger ones are thinned out
 
@@ -31,14 +32,21 @@ def best_way(predictor, ids: tuple[str, ...]) -> str:
     context, window = predictor.examples.context, predictor.first.window
     known = _known.setdefault(predictor.network, WeakKeyDictionary()).setdefault(context, {})
     losses = dict.fromkeys(WAYS, 0.0)
-    for n in range(max(1, len(ids) - RECENT), len(ids)):
-        for way in WAYS:
-            before = () if way == ALONE else ids[:n]
-            key = (ids[n], before, way, window)
-            if key not in known:
-                known[key] = lost(predictor, context.read(ids[n]), ids[:n], way)
-            losses[way] += known[key]
+    cases = predictor.examples.cases(ids)
+    for n in range(max(1, len(cases) - RECENT), len(cases)):
+        before = tuple(entry_id for case in cases[:n] for entry_id in case)
+        for entry_id in spread(cases[n]):
+            for way in WAYS:
+                key = (entry_id, () if way == ALONE else before, way, window)
+                if key not in known:
+                    known[key] = lost(predictor, context.read(entry_id), before, way)
+                losses[way] += known[key]
     return min(WAYS, key=losses.__getitem__)
+
+
+def spread(case: tuple[str, ...]) -> tuple[str, ...]:
+    """Two slices of a case that are neither its first nor its last, as far as there are."""
+    return tuple(dict.fromkeys((case[len(case) // 3], case[2 * len(case) // 3])))
 
 
 def lost(predictor, entry: ContextEntry, before: tuple[str, ...], way: str) -> float:

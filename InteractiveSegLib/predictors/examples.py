@@ -23,13 +23,17 @@ Ids = tuple[str, ...]
 @dataclass(frozen=True, eq=False)
 class Example:
     """An entry as the network sees it. image: float32, mask: bool, both (size, size). description: the vector it is chosen by.
-    middle: (row, column) of the slice, deepest in the largest part of the mask; side: of that part's box, mm."""
+
+    middle: (row, column) of the slice, deepest in the largest part of the mask; side: of that part's box, mm. case: the hash of
+    its case, or its own id.
+    """
 
     image: np.ndarray
     mask: np.ndarray
     description: np.ndarray
     middle: tuple[float, float]
     side: float
+    case: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,13 @@ class Examples:
         """How large the object usually is, mm."""
         return float(np.median([self._read[entry_id].side for entry_id in ids]))
 
+    def cases(self, ids: Ids) -> list[Ids]:
+        """The same, the slices of a case together; cases in the order of their first slices."""
+        grouped: dict[str, list[str]] = {}
+        for entry_id in ids:
+            grouped.setdefault(self._read[entry_id].case, []).append(entry_id)
+        return [tuple(own) for own in grouped.values()]
+
     def whole(self, ids: Ids, image: np.ndarray) -> NetworkWithContext:
         """The network with those of these examples that are used for a slice (rows, columns), on their whole slices."""
         return self._with(self._chosen(ids, image), WHOLE)
@@ -129,7 +140,8 @@ def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
     start, stop = bounding_box(part)
     middle = np.unravel_index(int(depth(part).argmax()), part.shape)
     return Example(canvas.shrink(normalise(entry.image, window)), canvas.shrink(entry.mask.astype(np.float32)) > 0.5,
-                   describe(entry.image), (middle[0] + 0.5, middle[1] + 0.5), side_of(start, stop, spacing))
+                   describe(entry.image), (middle[0] + 0.5, middle[1] + 0.5), side_of(start, stop, spacing),
+                   entry.info.provenance.case or entry.info.id)
 
 
 def side_of(start: tuple[int, ...], stop: tuple[int, ...], spacing: tuple[float, float]) -> float:

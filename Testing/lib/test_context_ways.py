@@ -4,7 +4,7 @@ import pytest
 from shapes import ellipsoid
 
 from InteractiveSegLib import Box, Click, InteractiveSession
-from InteractiveSegLib.context import ContextSet
+from InteractiveSegLib.context import ContextSet, Provenance
 from InteractiveSegLib.models import load
 from InteractiveSegLib.predictors import evidence
 from InteractiveSegLib.predictors.context import ContextPredictor
@@ -88,8 +88,9 @@ def test_examples_that_mislead_are_left_out_and_a_prompt_is_answered_as_without_
     silent = predictor.predict([Request(image, (), None)])[0]
     assert not (silent > 0).any() and "left out" in predictor.notice
     for before in (silent, None):
-        request = Request(image, (Click((80, 84)),), before)
-        assert np.array_equal(predictor.predict([request])[0], predictor.first.predict([Request(image, request.prompts, None)])[0])
+        prompts = (Click((80, 84)),)
+        alone = predictor.first.predict([Request(image, prompts, None)])[0]
+        assert np.array_equal(predictor.predict([Request(image, prompts, before)])[0], alone)
 
 
 def test_a_mask_that_is_there_is_where_a_prompt_starts_in_every_way():
@@ -140,6 +141,19 @@ def test_the_session_says_how_it_used_the_examples_and_can_be_told_to_use_them_a
     for session in (proven, plain):
         session.add(Click((30, 30)))
     assert np.array_equal(proven.probability, plain.probability)
+
+
+def test_slices_of_one_case_do_not_vouch_for_each_other(monkeypatch):
+    tried = []
+    monkeypatch.setattr(evidence, "lost", lambda predictor, entry, before, way: tried.append((entry.info.id, before)) or 0.0)
+    context, cases = ContextSet(), {}
+    for name in ("first", "second"):
+        for image, mask in STILL:
+            info = context.add(image, mask, provenance=Provenance(context.digest(name)))
+            cases.setdefault(name, []).append(info.id)
+    predictor_of(context).predict([Request(STILL[0][0], (), None)])
+    assert {entry_id for entry_id, _ in tried} == {cases["second"][1], cases["second"][2]}
+    assert {before for _, before in tried} == {tuple(cases["first"])}
 
 
 @pytest.mark.parametrize("side", [40, 900])
