@@ -95,8 +95,8 @@ class LIMNetClickRecipe:
     depth: int = 2
     stem: int = 32
     size: int = 224
-    small: int = 128
-    small_until: float = 0.75  # share of a cycle on the small size: three times as many samples
+    small: int = 96
+    small_until: float = 0.85  # share of a cycle on the small size: five times as many samples
     name: str = "limnet-click"
     batch: int = 16
     rounds: int = 4
