@@ -25,7 +25,7 @@ test-slicer: ## run the self-tests in an application: make test-slicer SLICER=/p
 	Testing/slicer/run.sh "$(SLICER)"
 
 tour: $(STAMP) ## draw a radiologist's hour on slicer-core into tour/, and time the write-back
-	QT_QPA_PLATFORM=offscreen $(PYTHON) Testing/lib/extension/tour.py --output tour
+	QT_QPA_PLATFORM=offscreen $(PYTHON) Testing/lib/extension/tour.py --output tour $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
 lint: $(STAMP) ## run the linter
 	$(VENV)/bin/ruff check .

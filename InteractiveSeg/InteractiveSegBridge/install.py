@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,9 @@ REQUESTER = "InteractiveSeg"
 
 
 def missing_packages() -> list[str]:
-    """Names of the packages that prediction needs and this Python does not have."""
-    return [name for name in ("torch", *_requirement_names()) if not _installed(name)]
+    """Names of the packages that prediction needs and this Python does not have, or only in a version that is too old."""
+    needed = [f"torch{TORCH_REQUIREMENT}", *_requirements()]
+    return [_name(requirement) for requirement in needed if not _installed(_name(requirement)) or _is_too_old(requirement)]
 
 
 def install_missing() -> str:
@@ -136,7 +138,26 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(IMPORT_NAMES.get(name, name)) is not None
 
 
+def _is_too_old(requirement: str) -> bool:
+    name, _, least = requirement.partition(">=")
+    try:
+        there = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # a module without a record of its version, as Slicer bundles some
+        return False
+    return _numbers(there) < _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2, 10) of "2.10.1+cu128"."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
 def _install_torch() -> str:
+    if _installed("torch"):
+        return (
+            f"This torch is older than {TORCH_REQUIREMENT[2:]}: uninstall it in the module 'PyTorch Utils', restart Slicer and "
+            "press this button again."
+        )
     if importlib.util.find_spec("PyTorchUtils") is None:
         return (
             "torch is missing and the PyTorch extension is not installed: install 'PyTorch' in the Extensions Manager, "

@@ -30,6 +30,14 @@ class LabelCrop(NamedTuple):
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.labels.shape))
 
 
+class Seen(NamedTuple):
+    """The segments' voxels as they were at a stamp, so that they are read once."""
+
+    stamp: tuple
+    crop: LabelCrop
+    digest: bytes
+
+
 def segments_stamp(segmentation, segment_ids) -> tuple:
     """Changes whenever the segments' voxels may have changed; costs nothing to ask."""
     labelmaps = [segmentation.GetBinaryLabelmapInternalRepresentation(segment_id) for segment_id in segment_ids]
@@ -55,11 +63,13 @@ def read_labels(segmentation, segment_ids, volume) -> LabelCrop:
     filled = [crop for crop in crops if not crop.empty]
     if not filled:
         return LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+    if len(crops) == 1:
+        return LabelCrop(crops[0].start, crops[0].mask.view(np.uint8))
     start = tuple(min(crop.start[axis] for crop in filled) for axis in range(3))
     stop = tuple(max(crop.stop[axis] for crop in filled) for axis in range(3))
     labels = np.zeros([b - a for a, b in zip(start, stop)], np.uint8)
     for label, crop in reversed(list(enumerate(crops, start=1))):
-        labels[tuple(slice(a - o, b - o) for a, b, o in zip(crop.start, crop.stop, start))][crop.mask] = label
+        np.copyto(labels[tuple(slice(a - o, b - o) for a, b, o in zip(crop.start, crop.stop, start))], label, where=crop.mask)
     return LabelCrop(start, labels)
 
 

@@ -21,8 +21,9 @@ from InteractiveSegLib.types import LabelUpdate, bounding_box
 from . import records
 from .mrml import ijk_to_ras, volume_array
 from .planes import PlaneSession
+from .preload import preload_torch
 from .records import Given
-from .segment import LabelCrop, digest, read_labels, segments_stamp
+from .segment import LabelCrop, Seen, digest, read_labels, segments_stamp
 
 NOTHING = LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
 
@@ -65,6 +66,7 @@ class SegmentSession:
         self._before = (None, 0)  # engine and depth before the last action
         self._given = ()  # behind the last action, until it is in the segment
         self._stamp = None  # of the segments when they last held what the states say
+        self._seen = None  # what they hold instead
         given = records.kept(segmentation, self.segment_ids, volume)
         now = digest(read_labels(segmentation, self.segment_ids, volume))
         self._states = [State(digest(NOTHING), ())]
@@ -77,8 +79,7 @@ class SegmentSession:
     @property
     def given(self) -> tuple[Given, ...]:
         """The prompts behind what the segments hold now, oldest first: without those that Slicer's undo took back."""
-        seen = self._look()
-        step = self._nearest_step(digest(seen)) if seen is not None else self._step
+        step = self._nearest_step(self._seen.digest) if self._look() is not None else self._step
         return self._states[self._step if step is None else step].given
 
     @property
@@ -157,7 +158,7 @@ class SegmentSession:
 
     def rest(self) -> None:
         """Let go of the session's memory; the next action makes another one. Only while the worker is not at these segments."""
-        self._engine, self._depth, self._choice, self._before, self._plane = None, 0, None, (None, 0), None
+        self._engine, self._depth, self._choice, self._before, self._plane, self._seen = None, 0, None, (None, 0), None, None
         self._states = [state._replace(engine=None) for state in self._states]
 
     # In the worker's thread
@@ -286,14 +287,18 @@ class SegmentSession:
         stamp = segments_stamp(self.segmentation, self.segment_ids)
         if stamp == self._stamp:
             return None
-        seen = read_labels(self.segmentation, self.segment_ids, self.volume)
-        if digest(seen) != self._states[self._step].digest:
-            return seen
-        self._stamp = stamp
+        if self._seen is None or self._seen.stamp != stamp:
+            crop = read_labels(self.segmentation, self.segment_ids, self.volume)
+            self._seen = Seen(stamp, crop, digest(crop))
+        if self._seen.digest != self._states[self._step].digest:
+            return self._seen.crop
+        self._stamp, self._seen = stamp, None
         return None
 
     def _open(self, choice: Choice, seen: LabelCrop | None) -> tuple[Given, ...]:
         """Bring the choice's session to where the segments are, and return the prompts behind that."""
+        preload_torch()
+        set_threads()  # here, because OpenMP keeps the number per thread and this is the one that predicts
         if seen is not None:
             now = digest(seen)
             step = self._nearest_step(now)
@@ -322,7 +327,6 @@ class SegmentSession:
         return self._make(choice, self._image, self._affine)
 
     def _make(self, choice: Choice, image: np.ndarray, affine: np.ndarray) -> InteractiveSession:
-        set_threads()  # here, because OpenMP keeps the number per thread and this is the one that predicts
         return InteractiveSession(
             image, affine=affine, model=choice.model, device=choice.device, targets=choice.targets, context=choice.context
         )

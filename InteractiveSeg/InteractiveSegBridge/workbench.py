@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.context import ContextStore
+from InteractiveSegLib.context import ContextSet, ContextStore
 
 from . import structures
 from .rounds import rounds_line
@@ -66,12 +66,8 @@ class Workbench(slicer.util.VTKObservationMixin):
         self._prune()
         shared = [segment for segment in self._segments if segment.shares(*wanted)]
         known = next((segment for segment in shared if segment.choice is not None or segment.is_for(*wanted)), None)
-        if known is None or known.choice is None:  # what is said of a segment is said to one session, which reads what there was
-            self._segments = [segment for segment in self._segments if segment not in shared]
-            self._segments.append(known or SegmentSession(*wanted))  # the last one is the one in use
-        else:
-            self._segments.remove(known)
-            self._segments.append(known)
+        # What is said of a segment is said to one session; another one reads what there was. The last one is the one in use.
+        self._segments = [segment for segment in self._segments if segment not in shared] + [known or SegmentSession(*wanted)]
         busy = {id(task.segment) for task in self.worker.pending}
         for segment in self._segments[:-AWAKE]:
             if id(segment) not in busy:
@@ -113,6 +109,16 @@ class Workbench(slicer.util.VTKObservationMixin):
             folder.mkdir(parents=True, exist_ok=True)
             self._contexts[task] = ContextStore(folder / "context.sqlite").open("Segment Editor", task)
         return self._contexts[task]
+
+    def examples(self, editor_node) -> str:
+        """How many examples there are of what the selected segment is, in one line; "" where nothing is selected."""
+        segment = self._selected(editor_node)
+        if segment is None:
+            return ""
+        infos = (self.context(segment.name) if segment.choice is None else segment.choice.context or ContextSet()).infos()
+        used = sum(info.enabled for info in infos)
+        left_out = f", {len(infos) - used} left out" if used < len(infos) else ""
+        return f"Learns from {used} accepted examples of '{segment.name}'{left_out}."
 
     @property
     def waiting(self) -> int:

@@ -341,6 +341,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         node = self.scriptedEffect.parameterSetNode()
         name = workbench().structure(node, advice.structures_measured())
         self.panel.showAdvice(advice.recommendation(self.volume, name, self._seconds), advice.said_of(self.panel.family))
+        self.panel.showExamples(workbench().examples(node) if self.panel.learns else "")
         self.refresh()
 
     def _warmUp(self) -> None:

@@ -55,6 +55,7 @@ class OptionsPanel:
         self.structuresButton = _button("Add the others", every)
         self.structureLabel, self.structureRow = qt.QLabel("Structure:"), row(self.structureCombo, self.structuresButton)
         self._layout.addRow(self.structureLabel, self.structureRow)
+        self.examplesLabel = self._line()
         self.memoryLabel = self._line()
 
     def _addPrompts(self) -> None:
@@ -199,6 +200,11 @@ class OptionsPanel:
         """Which round of propagation each slice came from."""
         self.roundsLabel.text = text
         self.roundsLabel.setVisible(bool(text))
+
+    def showExamples(self, text: str) -> None:
+        """From which accepted examples the model learns."""
+        self.examplesLabel.text = text
+        self.examplesLabel.setVisible(bool(text))
 
     def showMemory(self, text: str) -> None:
         """What the model needs, and where it runs."""

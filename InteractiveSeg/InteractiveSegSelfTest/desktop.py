@@ -37,8 +37,13 @@ class DesktopStage(Stage):
         if self.editor.activeEffect() is None:
             raise AssertionError(f"{self._effect_name} is not in the Segment Editor, it has {self.editor.availableEffectNames()}")
 
+    @property
+    def effect(self):
+        """The active effect's Python object."""
+        return self.editor.activeEffect().self()
+
     def event(self, name, xy, control=False):
-        send_event(self.editor.activeEffect().self(), self.view, name, xy, control)
+        send_event(self.effect, self.view, name, xy, control)
 
     def undo(self) -> None:
         self.editor.undo()

@@ -88,6 +88,38 @@ def a_stroke_adds_to_the_clicks(stage) -> None:
     assert len(stage.prompts()) == 2
 
 
+def a_lasso_finds_what_it_encloses(stage) -> None:
+    """A curve drawn around the darker ellipsoid finds it, and nothing outside of the curve's slice."""
+    k, j, i = NEIGHBOUR_KJI
+    _, height, width = (r + 3 for r in NEIGHBOUR_RADII_KJI)
+    stage.draw([(k, j - height, i), (k, j, i + width), (k, j + height, i), (k, j, i - width), (k, j - height, i)])
+    stage.settle()
+    mask = stage.mask()
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {k}, "only the slice drawn in has changed"
+    overlap = dice(mask[k], ellipsoid(NEIGHBOUR_KJI, NEIGHBOUR_RADII_KJI)[k])
+    assert overlap > 0.6, f"the darker ellipsoid is found (Dice {overlap:.2f})"
+
+
+def propagation_fills_the_slices_beside(stage) -> None:
+    """The mask of one slice is carried to its neighbours, in one undoable step."""
+    k = CENTRE_KJI[0]
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    before = stage.mask()
+    panel = stage.effect.panel
+    panel.firstSpin.setValue(k - 2)
+    panel.lastSpin.setValue(k + 2)
+    stage.effect.onPropagate()
+    stage.settle()
+    mask = stage.mask()
+    assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == set(range(k - 2, k + 3)), panel.statusLabel.text
+    assert (mask[k] == before[k]).all(), "the slice that was clicked stays"
+    alike = [dice(mask[index], before[k]) for index in (k - 1, k + 1)]
+    assert min(alike) > 0.6, f"the neighbours look like it (Dice {alike[0]:.2f} and {alike[1]:.2f})"
+    stage.undo()
+    assert (stage.mask() == before).all()
+
+
 def prompts_survive_saving(stage) -> None:
     """Segment and prompts are there again after the scene was saved, closed and loaded, at the same place in the patient."""
     stage.click(CENTRE_KJI)
@@ -134,6 +166,8 @@ ALL = (
     ("InteractiveClick", a_tilted_view_is_segmented_as_it_is_seen),
     ("InteractiveBox", box_segments_what_it_encloses),
     ("InteractiveScribble", a_stroke_adds_to_the_clicks),
+    ("InteractiveLasso", a_lasso_finds_what_it_encloses),
+    ("InteractiveClick", propagation_fills_the_slices_beside),
 )
 
 

@@ -13,7 +13,8 @@ FIELD_OF_VIEW_MM = 90.0
 
 
 class Stage:
-    """Subclasses make `segmentation`, `segment_id` and `view`, and implement `event`, `undo`, `redo` and `save_and_load`."""
+    """Subclasses make `segmentation`, `segment_id`, `view` and `effect`, the active one's Python object, and implement `event`,
+    `undo`, `redo` and `save_and_load`."""
 
     def __init__(self, ijk_to_ras=None) -> None:
         matrix = oblique_ijk_to_ras() if ijk_to_ras is None else ijk_to_ras
@@ -78,6 +79,14 @@ class Stage:
     def drag(self, kji_one, kji_two) -> None:
         """Press at one voxel, move, release at another."""
         self.drag_xy(self.xy_of(kji_one), self.xy_of(kji_two))
+
+    def draw(self, voxels_kji) -> None:
+        """Hold the button down from voxel to voxel."""
+        path = [self.xy_of(voxel) for voxel in voxels_kji]
+        self.event("LeftButtonPressEvent", path[0])
+        for xy in path[1:]:
+            self.event("MouseMoveEvent", xy)
+        self.event("LeftButtonReleaseEvent", path[-1])
 
     def drag_xy(self, one, two) -> None:
         self.event("LeftButtonPressEvent", one)

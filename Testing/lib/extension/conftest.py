@@ -65,8 +65,12 @@ def application(qt_application, monkeypatch):
     shipped = models.load
     monkeypatch.setitem(models.FAMILIES, "flood", flood.SPEC)
     monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
-    monkeypatch.setitem(predictors.PREDICTORS, "flood", "slices:SlicePredictor")
-    monkeypatch.setattr(models, "load", lambda name, *rest: flood.FloodNetwork() if name == "flood" else shipped(name, *rest))
+
+    def load(name, *rest):
+        return flood.FloodNetwork() if name == "flood" else shipped(name, *rest)
+
+    load.cache_clear = shipped.cache_clear
+    monkeypatch.setattr(models, "load", load)
     monkeypatch.setattr(effects.qSlicerSegmentEditorEffectFactory, "_instance", None)
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", segment_editor.SegmentEditorWidgetDouble, raising=False)
     yield application

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import slicer
 from geometries import put_under_transform
-from InteractiveSegBridge import mrml
+from InteractiveSegBridge import mrml, sessions
 from InteractiveSegBridge.segment import LabelCrop, digest, read_box, read_labels, read_segment, write_updates
+from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, INSIDE, RADII_KJI, SHAPE, ellipsoid
 
 from InteractiveSegLib import MaskUpdate
@@ -165,3 +166,15 @@ def test_two_segments_that_exchange_voxels_are_one_undo_step(a_stage, blob):
     a_stage.undo()
     assert (a_stage.mask() == before[0]).all()
     assert (a_stage.mask(other) == before[1]).all()
+
+
+def test_an_edit_by_hand_is_read_once_however_often_the_window_is_drawn(a_stage, blob, monkeypatch):
+    session, read = workbench().segment(a_stage.editor_node), []
+    monkeypatch.setattr(sessions, "read_labels", lambda *asked: read.append(1) or read_labels(*asked))
+    write(a_stage, blob)
+    for _ in range(3):
+        assert session.given == ()
+    assert len(read) == 1
+    write(a_stage, np.roll(blob, 3, axis=1))
+    assert session.given == ()
+    assert len(read) == 2

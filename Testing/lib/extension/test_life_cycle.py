@@ -77,7 +77,8 @@ def test_a_volume_whose_voxels_change_gets_a_fresh_session(a_stage):
 @pytest.mark.parametrize(("error", "message"), [
     (InteractiveSegError("The weights are damaged: reinstall them."), "The weights are damaged: reinstall them."),
     (ModuleNotFoundError("No module named 'torch'", name="torch"), "needs the Python package torch: open the module"),
-    (MemoryError("not enough"), "The prediction failed (MemoryError: not enough)"),
+    (ZeroDivisionError("no spacing"), "The prediction failed (ZeroDivisionError: no spacing)"),
+    (MemoryError("not enough"), "The computer has no memory left: close other programs, or crop the image."),
 ])
 def test_a_failing_network_is_told_in_one_window_and_the_next_prompt_works(a_stage, monkeypatch, error, message):
     a_stage.settle()
@@ -86,6 +87,7 @@ def test_a_failing_network_is_told_in_one_window_and_the_next_prompt_works(a_sta
     def fail(*_):
         raise error
 
+    fail.cache_clear = working.cache_clear
     monkeypatch.setattr(models, "load", fail)
     workbench()._segments.clear()
     a_stage.click(CENTRE_KJI)

@@ -169,6 +169,22 @@ def test_missing_packages_are_installed_only_after_the_user_agrees(a_page, appli
     assert len(application.dialogs) == 1
 
 
+@pytest.mark.parametrize(("version", "missing"), [("0.3.9", ["safetensors"]), ("0.10.1", []), ("0.4", []), ("1.0rc1", [])])
+def test_a_package_that_is_too_old_counts_as_missing(monkeypatch, version, missing):
+    real = install.importlib.metadata.version
+    versions = {"safetensors": version, "torch": "2.13.0+cu128"}
+    monkeypatch.setattr(install, "_installed", lambda name: True)
+    monkeypatch.setattr(install.importlib.metadata, "version", lambda name: versions.get(name) or real(name))
+    assert install.missing_packages() == missing
+
+
+def test_an_old_torch_is_to_be_taken_out_in_its_own_module(a_page, application, monkeypatch):
+    real = install.importlib.metadata.version
+    monkeypatch.setattr(install.importlib.metadata, "version", lambda name: "2.4.1" if name == "torch" else real(name))
+    a_page.installButton.click()
+    assert "This torch is older than 2.6: uninstall it in the module 'PyTorch Utils'" in application.dialogs[0]
+
+
 def test_while_packages_are_installed_the_page_says_where_to_watch(a_page, monkeypatch):
     said = []
     monkeypatch.setattr(install, "_installed", lambda name: name != "safetensors")

@@ -94,6 +94,8 @@ def test_a_model_without_weights_says_so_in_the_list_and_is_not_recommended(a_st
 
 
 def test_the_memory_line_names_the_model_what_it_needs_and_what_is_free(a_stage, monkeypatch):
+    a_stage.settle()
+    workbench()._segments.clear()
     monkeypatch.setattr(plan, "free_memory", lambda device: 5e9)
     a_stage.choose("InteractiveBox")
     a_stage.settle()
@@ -177,6 +179,11 @@ def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
     assert (entry.mask == a_stage.mask()[CENTRE_KJI[0]]).all()
     assert info.provenance.case
     assert "Phantom" not in str(info), "no name of a volume, only a hash"
+    label = a_stage.effect.panel.examplesLabel
+    assert label.text == "Learns from 1 accepted examples of 'Segment_1'."
+    context.set_enabled(info.id, False)
+    a_stage.effect._advise()
+    assert label.text == "Learns from 0 accepted examples of 'Segment_1', 1 left out."
 
 
 def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):

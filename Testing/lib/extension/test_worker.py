@@ -1,7 +1,10 @@
 """The worker: in order, nothing lost, and only ever while somebody turns the event loop."""
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import qt
@@ -101,3 +104,18 @@ def test_the_timer_stands_still_when_there_is_nothing_to_do(worker):
     assert worker._timer.active
     turn_until_idle(worker)
     assert not worker._timer.active
+
+
+def test_torchs_largest_library_is_there_before_torch_is_imported_and_torch_works_then():
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from InteractiveSegBridge.preload import LIBRARY, preload_torch\n"
+        "preload_torch()\n"
+        "assert sys.platform != 'linux' or LIBRARY in open('/proc/self/maps').read()\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch\n"
+        "print(torch.ones(2, 3).matmul(torch.ones(3, 2)).sum().item())\n"
+    )
+    folders = [str(Path(__file__).resolve().parents[3] / name) for name in ("InteractiveSeg", "")]
+    done = subprocess.run([sys.executable, "-c", code, *folders], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "12.0"

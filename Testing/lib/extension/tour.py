@@ -31,6 +31,7 @@ from InteractiveSegLib.models import list_families  # noqa: E402
 from InteractiveSegLib.phantoms import make_volume  # noqa: E402
 
 VIEW = (500, 400)
+SCREENSHOTS = {"scribble": "slicer_clicks", "predicted_from_the_examples": "slicer_predicted", "propagate_3d": "slicer_surface"}
 TASK = "liver"
 
 
@@ -67,15 +68,15 @@ class Tour:
         page.enter()
         self.stage, self.picture = PageStage(page, view), SlicePicture(view)
 
-    def step(self, name: str, surface: bool = False) -> None:
-        """Wait until nothing is running, then take a picture."""
+    def step(self, name: str) -> None:
+        """Wait until nothing is running, then take a picture of the slice and one of the surface."""
         self.stage.settle()
         self.number += 1
         stem = f"{self.number:02d}_{name.replace(' ', '_')}"
         if self.stage.panel.segment is not None:
             self.stage.event("MouseMoveEvent", (2, 2))
             self.picture.write(self.stage.volume, self.output / f"{stem}.png")
-            if surface:
+            if self.stage.mask().any():
                 write_surface(self.stage.segmentation, self.output / f"{stem}_3d.png")
         voxels = int(self.stage.mask().sum()) if self.stage.panel.segment is not None else 0
         told = self.dialogs.pop() if self.dialogs else self.stage.panel.statusLabel.text
@@ -85,8 +86,8 @@ class Tour:
         self.stage.page.editor.setActiveEffectByName(name)
         return self.stage.page.editor.activeEffect().self()
 
-    def look_at(self, kji, window) -> None:
-        self.stage.show_slice_of(kji)
+    def look_at(self, kji, window, tilt_degrees: float = 0.0) -> None:
+        self.stage.show_slice_of(kji, 0, tilt_degrees)
         node = self.stage.view.mrmlSliceNode()
         node.SetFieldOfView(380.0, 380.0 * VIEW[1] / VIEW[0], 1.0)
         node.UpdateMatrices()
@@ -141,7 +142,7 @@ def first_case(tour: Tour, phantom) -> None:
     effect.panel.firstSpin.setValue(max(0, k - 6))
     effect.panel.lastSpin.setValue(min(truth.shape[0] - 1, k + 6))
     effect.panel.propagateButton.click()
-    tour.step("propagate", surface=True)
+    tour.step("propagate")
     beside = (k + 2, inside[1], inside[2])
     tour.look_at(beside, phantom.window)
     stage.click(beside)
@@ -150,6 +151,10 @@ def first_case(tour: Tour, phantom) -> None:
     tour.step("undo")
     stage.page.editor.undo()
     tour.step("undo again")
+    tour.look_at(inside, phantom.window, tilt_degrees=30)
+    stage.click(inside)
+    tour.step("click in a tilted view")
+    stage.page.editor.undo()
     tour.look_at(inside, phantom.window)
     protect_and_mask(tour, phantom, inside)
 
@@ -172,7 +177,7 @@ def protect_and_mask(tour: Tour, phantom, inside) -> None:
     node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
     kept = stage.mask(neighbour)
     stage.click((k, j + 6, i))
-    tour.step("protect a neighbour", surface=True)
+    tour.step("protect a neighbour")
     assert (stage.mask(neighbour) == kept).all(), "the finished neighbour is whole"
     node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
 
@@ -290,18 +295,20 @@ def settle_and_tell(stage, words: str, begin: float, busy: float) -> None:
     """Turn the event loop until the answer is there; say how long that took, and how long the window stood still at most."""
     from InteractiveSegBridge.workbench import workbench
 
-    longest = 0.0
+    longest, longest_busy = 0.0, 0.0
     while workbench().worker.busy:
-        turn = time.perf_counter()
+        turn, turn_busy = time.perf_counter(), time.process_time()
         slicer.app.processEvents()
         longest = max(longest, time.perf_counter() - turn)
-    print(f"{words}: {time.perf_counter() - begin:.2f} s on the clock, {time.process_time() - busy:.2f} s of processor time; "
-          f"the window stood still for {1000 * longest:.0f} ms at most")
+        longest_busy = max(longest_busy, time.process_time() - turn_busy)
+    print(f"{words}: {time.perf_counter() - begin:.2f} s on the clock, {time.process_time() - busy:.2f} s of processor time; the "
+          f"window stood still for {1000 * longest:.0f} ms at most, {1000 * longest_busy:.0f} ms of processor time")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("tour"))
+    parser.add_argument("--screenshots", type=Path, help="copy the README's pictures into this folder")
     parser.add_argument("--times", action="store_true", help="only the times, no pictures")
     args = parser.parse_args()
     output = args.output
@@ -320,6 +327,8 @@ def main() -> None:
     open_study(tour, output / "study")
     first_case(tour, phantoms["patient_1"])
     second_case(tour, output / "study", phantoms["patient_2"])
+    for step, name in SCREENSHOTS.items() if args.screenshots else ():
+        shutil.copyfile(next(output.glob(f"[0-9]*_{step}.png")), args.screenshots / f"{name}.png")
     time_write_back()
     application.quit()
 
