@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..context import ContextStore
-from ..io import LoadedImage, Segment, read_image, read_mask, write_dicom_seg, write_segmentation
+from ..io import LoadedImage, Segment, read_dicom_seg, read_image, read_mask, write_dicom_seg, write_segmentation
 from ..models import find_family
 from ..session import InteractiveSession
 from ..types import InteractiveSegError
@@ -106,6 +106,8 @@ class Study:
     def read_reference(self, record: CaseRecord, image: LoadedImage) -> np.ndarray | None:
         """Bool, the image's shape; None where the case has none."""
         path = find_reference(self.references, record.file) if self.references is not None else None
+        if path is not None and path.suffix == ".dcm" and record.is_dicom:
+            return read_dicom_seg(path, image, self.folder / record.source, record.series, self.frame, self.label)
         return read_mask(path, image, self.label) if path is not None else None
 
     # what a user does

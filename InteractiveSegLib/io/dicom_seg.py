@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pydicom.errors
 
 from .. import __version__
 from ..types import InteractiveSegError
 from . import dicom
-from .image import LPS_TO_RAS
+from .image import LPS_TO_RAS, LoadedImage
 
 SAME_MM = 0.01  # of the distance between two grids' corners
 ABNORMAL = re.compile(r"tumou?r|lesion|cyst|nodule|polyp|metasta|infarct|h(a)?emorrhage|stenosis|aneurysm", re.IGNORECASE)
@@ -31,7 +32,10 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
         import highdicom as hd
     except ImportError as error:
         raise InteractiveSegError("A DICOM SEG needs the Python package highdicom, which is missing: install it.") from error
-    files, mask = in_file_order(mask, affine, folder, series, frame)
+    mask = np.asarray(mask, bool)
+    mask = mask.reshape((1,) * (3 - mask.ndim) + mask.shape)
+    files, step = file_order(mask.shape, affine, folder, series, frame)
+    mask = mask[::step]
     sources = [header_of(file) for file in files]
     identifiers = {source.get("SOPInstanceUID") for source in sources if source.get("StudyInstanceUID")} - {None, ""}
     if len(identifiers) < len(sources):
@@ -48,7 +52,7 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
                 device_serial_number="0", content_label="SEGMENTATION", series_description=f"Segmentation: {name}"[:64],
             )  # fmt: skip
             segmentation.save_as(part)
-        if not np.array_equal(pixels_of(part, sources), mask):
+        if not np.array_equal(pixels_of(hd.seg.segread(part), sources, [1]), mask):
             raise InteractiveSegError(f"{path} came back with other pixels than were written: use the other file.")
         part.replace(path)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
@@ -68,24 +72,49 @@ def header_of(file: Path) -> pydicom.Dataset:
     return header
 
 
-def in_file_order(mask: np.ndarray, affine: np.ndarray, folder: Path, series: str, frame: int | None
-                  ) -> tuple[list[Path], np.ndarray]:
-    """The images' files and the mask (file or frame, row, column) in their order; the mask may run the other way along k."""
+def read_dicom_seg(path: Path, image: LoadedImage, folder: Path, series: str, frame: int | None,
+                   label: int | None = None) -> np.ndarray:
+    """The mask of a DICOM SEG on the images that it refers to: bool, the image's shape.
+
+    image: what `read_image(folder, series, frame)` gave. label: the number of a segment; all of them together by default.
+    """
+    try:
+        import highdicom as hd
+    except ImportError as error:
+        raise InteractiveSegError("A DICOM SEG needs the Python package highdicom, which is missing: install it.") from error
+    shape = image.array.shape
+    files, step = file_order((1,) * (3 - len(shape)) + shape, image.affine, folder, series, frame)
+    sources = [header_of(file) for file in files]
+    try:
+        segmentation = hd.seg.segread(path)
+        known = {instance for _, _, instance in segmentation.get_source_image_uids()}
+        numbers = list(segmentation.segment_numbers) if label is None else [label]
+        if not known & {source.SOPInstanceUID for source in sources} or not set(numbers) <= set(segmentation.segment_numbers):
+            raise InteractiveSegError(f"{path} does not refer to the images of {folder}, or has no segment {label}: give the "
+                                      "segmentation of this series.")
+        return pixels_of(segmentation, sources, numbers)[::step].reshape(shape)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, pydicom.errors.InvalidDicomError) as error:
+        if isinstance(error, InteractiveSegError):
+            raise
+        raise InteractiveSegError(f"{path} cannot be read as DICOM SEG ({error}): export it again.") from error
+
+
+def file_order(shape: tuple[int, int, int], affine: np.ndarray, folder: Path, series: str, frame: int | None
+               ) -> tuple[list[Path], int]:
+    """The images' files, and 1 where a grid of that shape (k, j, i) has its planes in their order, -1 where in the other."""
     files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None), frame)
-    mask = np.asarray(mask, bool)
-    mask = mask.reshape((1,) * (3 - mask.ndim) + mask.shape)
     if affine_lps is None:  # a lone file: its frames are in its own order
-        return files, mask
+        return files, 1
     place = LPS_TO_RAS @ affine_lps
     last = len(files) - 1
     turned = np.array(affine, float)
     turned[:, 3] += turned[:, 2] * last
     turned[:, 2] *= -1
-    corner = np.array([mask.shape[2] - 1, mask.shape[1] - 1, last, 1])
-    for grid, planes in ((np.asarray(affine, float), mask), (turned, mask[::-1])):
+    corner = np.array([shape[2] - 1, shape[1] - 1, last, 1])
+    for grid, step in ((np.asarray(affine, float), 1), (turned, -1)):
         apart = max(np.linalg.norm((grid - place) @ c) for c in (corner, np.array([0, 0, 0, 1])))
-        if apart < SAME_MM * np.linalg.norm(place[:3, 0]) * 10 and len(planes) == len(files):
-            return files, planes
+        if apart < SAME_MM * np.linalg.norm(place[:3, 0]) * 10 and shape[0] == len(files):
+            return files, step
     raise InteractiveSegError(f"The mask does not lie on the images of {folder}: segment the series itself.")
 
 
@@ -103,17 +132,12 @@ def describe(name: str, model: str) -> Any:
                                      identification)
 
 
-def pixels_of(path: Path, sources: list[pydicom.Dataset]) -> np.ndarray:
-    """The first segment, bool (source file or frame, row, column); False where the file is silent about a source image."""
-    import highdicom as hd
-
-    segmentation = hd.seg.segread(path)
+def pixels_of(segmentation: Any, sources: list[pydicom.Dataset], numbers: list[int]) -> np.ndarray:
+    """Bool (source file or frame, row, column), in any of these segments; False where the file is silent about an image."""
+    options = {"segment_numbers": numbers, "ignore_spatial_locations": True, "assert_missing_frames_are_empty": True}
     if len(sources) == 1 and "NumberOfFrames" in sources[0]:
-        uid, frames = sources[0].SOPInstanceUID, range(1, int(sources[0].NumberOfFrames) + 1)
-        planes = segmentation.get_pixels_by_source_frame(uid, list(frames), segment_numbers=[1], ignore_spatial_locations=True,
-                                                         assert_missing_frames_are_empty=True)
+        frames = list(range(1, int(sources[0].NumberOfFrames) + 1))
+        planes = segmentation.get_pixels_by_source_frame(sources[0].SOPInstanceUID, frames, **options)
     else:
-        uids = [source.SOPInstanceUID for source in sources]
-        planes = segmentation.get_pixels_by_source_instance(uids, segment_numbers=[1], ignore_spatial_locations=True,
-                                                            assert_missing_frames_are_empty=True)
-    return planes[..., 0] > 0
+        planes = segmentation.get_pixels_by_source_instance([source.SOPInstanceUID for source in sources], **options)
+    return (planes > 0).any(axis=-1)

@@ -23,7 +23,7 @@ from .slices import Request, SlicePredictor, keep_prompts, prompted_area
 
 SENTENCES = {
     ALONE: "On the last examples, prompts alone did better than prompts that start from the other examples: they are left out.",
-    AROUND: "The examples answer around the first prompt: on the last of them that did better than an answer before it.",
+    AROUND: "The examples answer around the first prompt of a slice; before it they have not proved themselves.",
 }
 
 

@@ -28,11 +28,17 @@ _known: WeakKeyDictionary = WeakKeyDictionary()  # network -> context -> what wa
 
 
 def best_way(predictor, ids: tuple[str, ...]) -> str:
-    """One of WAYS, for a ContextPredictor and the examples that it may use, oldest first; WHOLE before there is evidence."""
+    """One of WAYS, for a ContextPredictor and the examples that it may use, oldest first.
+
+    One slice is believed as there is nothing against it. The slices of one volume are not: the next one has many slices where
+    the object is not, and the network has never seen that.
+    """
     context, window = predictor.examples.context, predictor.first.window
     known = _known.setdefault(predictor.network, WeakKeyDictionary()).setdefault(context, {})
     losses = dict.fromkeys(WAYS, 0.0)
     cases = predictor.examples.cases(ids)
+    if len(cases) == 1 and len(ids) > 1:
+        return AROUND
     for n in range(max(1, len(cases) - RECENT), len(cases)):
         before = tuple(entry_id for case in cases[:n] for entry_id in case)
         for entry_id in spread(cases[n]):

@@ -67,6 +67,34 @@ def test_the_robot_takes_a_study_from_first_to_last_in_one_command(folder, capsy
     assert run("--robot", "--references", "masks") == 0 and (results / "cases.csv").read_bytes() == before, "all was done"
 
 
+def test_with_propagate_a_slice_is_finished_and_carried_before_the_next(folder):
+    words = ("--robot", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 4, "--skip", "b", "--skip", "c")
+    assert run(*words, "--propagate", "-o", "carried") == 0
+    said = json.loads(Path("carried/left_atrium/prompts.json").read_text())["cases"]["a"]
+    assert {"propagate": True} in said
+    first = said[: said.index({"propagate": True})]
+    assert len({action["click"][0] for action in first}) == 1, "one slice before it is carried"
+    spoken = {action["click"][0] for action in said if "click" in action}
+    held = mask_of("a", "carried").any(axis=(1, 2))
+    assert set(np.flatnonzero(held)) - spoken, "slices that no click spoke to"
+    assert run("--prompts", "carried/left_atrium/prompts.json", "-o", "again") == 0
+    assert np.array_equal(mask_of("a", "again"), mask_of("a", "carried"))
+
+
+def test_a_dicom_seg_serves_as_a_reference(folder):
+    truth = read_image("masks/c.seg.nrrd").array > 0
+    others = ("--skip", "a", "--skip", "b", "--max-prompts", 2)
+    run("--robot", "--references", "masks", *others, "-o", "first")
+    seg = Path("segs") / "c.dcm"
+    seg.parent.mkdir()
+    seg.write_bytes(Path("first/left_atrium/c.dcm").read_bytes())
+    before = mask_of("c", "first")
+    assert before.any() and not np.array_equal(before, truth)
+    assert run("--robot", "--references", "segs", "--target-dice", 0.99, *others, "-o", "second") == 0
+    mask, row = mask_of("c", "second"), rows("second")["c"]
+    assert float(row["dice"]) == pytest.approx(2 * (mask & before).sum() / (mask.sum() + before.sum()), abs=1e-4)
+
+
 def test_what_was_said_can_be_said_again(folder):
     run("--robot", "scribbles", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 3, "-o", "first")
     assert run("--prompts", "first/left_atrium/prompts.json", "-o", "second") == 0

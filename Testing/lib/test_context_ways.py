@@ -115,6 +115,15 @@ def test_one_example_is_believed_because_nothing_speaks_against_it():
     assert (predictor.predict([Request(MOVING[1][0], (), None)])[0] > 0).any()
 
 
+def test_slices_of_one_volume_are_asked_only_where_a_prompt_says_that_the_object_is():
+    context = ContextSet()
+    for image, mask in STILL:
+        context.add(image, mask, provenance=Provenance(context.digest("a volume")))
+    predictor = predictor_of(context)
+    assert not (predictor.predict([Request(STILL[0][0], (), None)])[0] > 0).any()
+    assert "around the first prompt" in predictor.notice
+
+
 def test_an_example_is_tried_once_and_never_with_itself(monkeypatch):
     tried = []
     monkeypatch.setattr(evidence, "lost", lambda predictor, entry, before, way: tried.append((entry.info.id, before)) or 0.0)

@@ -1,12 +1,16 @@
 """A mask as DICOM SEG: it comes back as it was, on the images it was drawn on, and what cannot be written is said."""
+from dataclasses import replace
+
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 from annotating import AFFINE, SHAPE, body
+from pydicom.uid import generate_uid
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.demo_study import write_dicom_series
-from InteractiveSegLib.io import read_image, write_dicom_seg
+from InteractiveSegLib.io import read_dicom_seg, read_image, write_dicom_seg
 from InteractiveSegLib.io.dicom_seg import header_of, pixels_of
 
 
@@ -31,6 +35,10 @@ def write(path, mask, series, affine=None, name="left atrium"):
     return pydicom.dcmread(path)
 
 
+def planes(path, sources):
+    return pixels_of(hd.seg.segread(path), sources, [1])
+
+
 def headers_by_height(series):
     headers = [header_of(path) for path in series.glob("*.dcm")]
     cosines = np.array(headers[0].ImageOrientationPatient, float).reshape(2, 3)
@@ -40,7 +48,7 @@ def headers_by_height(series):
 def test_every_voxel_comes_back_on_the_image_that_it_was_drawn_on(series, a_mask, tmp_path):
     data = write(tmp_path / "seg.dcm", a_mask, series)
     sources = headers_by_height(series)
-    assert np.array_equal(pixels_of(tmp_path / "seg.dcm", sources), a_mask)
+    assert np.array_equal(planes(tmp_path / "seg.dcm", sources), a_mask)
     stored = data.pixel_array > 0
     assert len(stored) == 3, "frames without a voxel are left out"
     for frame, pixels in zip(data.PerFrameFunctionalGroupsSequence, stored):
@@ -77,12 +85,39 @@ def test_a_mask_whose_slices_run_the_other_way_lands_on_the_same_images(series, 
     turned = affine @ np.diag([1, 1, -1, 1.0])
     turned[:3, 3] += (SHAPE[0] - 1) * affine[:3, 2]
     write(tmp_path / "seg.dcm", a_mask[::-1], series, turned)
-    assert np.array_equal(pixels_of(tmp_path / "seg.dcm", headers_by_height(series)), a_mask)
+    assert np.array_equal(planes(tmp_path / "seg.dcm", headers_by_height(series)), a_mask)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_it_is_read_back_as_the_image_lies(series, a_mask, tmp_path, step):
+    write(tmp_path / "seg.dcm", a_mask, series)
+    image = read_image(series)
+    affine = image.affine.copy()
+    if step < 0:
+        affine = affine @ np.diag([1, 1, -1, 1.0])
+        affine[:3, 3] += (SHAPE[0] - 1) * image.affine[:3, 2]
+    shown = replace(image, array=image.array[::step], affine=affine)
+    assert np.array_equal(read_dicom_seg(tmp_path / "seg.dcm", shown, series, "", None), a_mask[::step])
+
+
+def test_a_dicom_seg_of_other_images_or_without_that_segment_is_one_sentence(series, a_mask, tmp_path):
+    write(tmp_path / "seg.dcm", a_mask, series)
+    with pytest.raises(InteractiveSegError, match="no segment 2"):
+        read_dicom_seg(tmp_path / "seg.dcm", read_image(series), series, "", None, 2)
+    for path in series.glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.save_as(path)
+    with pytest.raises(InteractiveSegError, match="does not refer to the images"):
+        read_dicom_seg(tmp_path / "seg.dcm", read_image(series), series, "", None)
+    (tmp_path / "seg.dcm").write_bytes(b"broken")
+    with pytest.raises(InteractiveSegError, match="cannot be read as DICOM SEG"):
+        read_dicom_seg(tmp_path / "seg.dcm", read_image(series), series, "", None)
 
 
 def test_an_empty_mask_can_be_written(series, tmp_path):
     write(tmp_path / "seg.dcm", np.zeros(SHAPE, bool), series)
-    assert not pixels_of(tmp_path / "seg.dcm", headers_by_height(series)).any()
+    assert not planes(tmp_path / "seg.dcm", headers_by_height(series)).any()
 
 
 @pytest.mark.parametrize("affine", [AFFINE @ np.diag([1, 1.1, 1, 1]), AFFINE + np.array(
