@@ -6,6 +6,7 @@ import datetime
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,11 +20,20 @@ from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpola
 from ..types import InteractiveSegError
 from ..weights import sha256, shipped_file
 
+SCRIBBLEPROMPT, LIMNET = "ScribblePrompt, propagated", "LIM-Net"
+
+
+def propagating(model: str, fuse: bool, args: argparse.Namespace) -> Propagating:
+    """Clicks of one family, carried on by LIM-Net's memory. --weights are RITM's."""
+    name = (LIMNET if model == "limnet" else SCRIBBLEPROMPT) + (", MRF" if fuse else "")
+    return Propagating(name, model, fuse, args.device, args.weights if model == "limnet" else None, args.memory_weights)
+
+
 METHODS = {
-    "mrf": lambda args: Propagating("LIM-Net", "limnet", True, args.device, args.weights, args.memory_weights),
-    "no-mrf": lambda args: Propagating("LIM-Net without MRF", "limnet", False, args.device, args.weights, args.memory_weights),
-    "scribbleprompt": lambda args: Propagating("ScribblePrompt, propagated", "scribbleprompt", False, args.device),
-    "scribbleprompt-mrf": lambda args: Propagating("ScribblePrompt, propagated, MRF", "scribbleprompt", True, args.device),
+    "mrf": partial(propagating, "limnet", True),
+    "no-mrf": partial(propagating, "limnet", False),
+    "scribbleprompt": partial(propagating, "scribbleprompt", False),
+    "scribbleprompt-mrf": partial(propagating, "scribbleprompt", True),
     "filled": lambda args: Interpolating("ScribblePrompt, filled between", "scribbleprompt", args.device),
     "interpolation": lambda args: Interpolating("LIM-Net's clicks, filled between", "limnet", args.device, args.weights),
     "seeds": lambda args: Growing(),

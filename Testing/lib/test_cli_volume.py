@@ -106,6 +106,14 @@ def test_the_volumes_command_writes_rows_table_and_curve(files, capsys):
         assert sentence in capsys.readouterr().err
 
 
+def test_the_weights_that_are_given_are_those_that_carry_masks(tmp_path, capsys):
+    a_pack(tmp_path / "p.npz")
+    (tmp_path / "xmem.pth").write_bytes(b"no weights")
+    words = ["volumes", "--data", str(tmp_path / "p.npz"), "--max-volumes", "1", "--methods", "scribbleprompt"]
+    assert main([*words, "--out", str(tmp_path), "--memory-weights", str(tmp_path / "xmem.pth")]) == 1
+    assert "xmem.pth cannot be read as weights" in capsys.readouterr().err
+
+
 def test_rows_hold_the_dice_of_every_round_and_the_table_their_mean(files):
     volumes = [Volume("p/ball", "p", str(n), str(n), bright(BALL, seed=n), BALL, (3.0, 1.0, 1.0)) for n in range(2)]
     rows = list(evaluate([Propagating("ours", "scribbleprompt")], volumes, rounds=2))
