@@ -64,7 +64,7 @@ def half_precision(device: str):
 
 
 def records_kernels(device: str) -> bool:
-    """Whether a network's kernels are recorded once and replayed there, see inference.graphs."""
+    """Whether a network's kernels are recorded once and replayed there, see models.layers.replayed."""
     return str(device).startswith("cuda") and EAGER not in os.environ
 
 

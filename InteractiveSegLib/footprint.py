@@ -1,8 +1,8 @@
 """How much memory each family takes: one formula and a table of measured constants. Reading it needs no torch.
 
-Bytes = base + unit x count + voxel x voxels of the image, where the count is what grows: slices asked at once (ScribblePrompt,
-LIM-Net's clicks), examples (MultiverSeg), encoded slices that are kept (VerSe, propagation); TIS grows with its voxels.
-base holds the weights. `interactive-seg benchmark --memory` prints the estimate beside what a fresh process then took.
+Bytes = base + asked x what a network sees at once (slices, times targets) + kept x what stays there (MultiverSeg's examples,
+VerSe's and propagation's encoded slices) + voxel x voxels of the image. base holds the weights. `interactive-seg benchmark
+--memory` prints the estimate beside what a fresh process then took.
 """
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ PROPAGATION = "propagation"
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of a network whose weight file has about so many MB: base and unit in MiB, voxel in bytes."""
+    """Of a network whose weight file has about so many MB: base, asked and kept in MiB, voxel in bytes."""
 
     file: float
     base: float
-    unit: float = 0.0
+    asked: float = 0.0
+    kept: float = 0.0
     voxel: float = 0.0
 
 
@@ -34,30 +35,33 @@ UNMEASURED = (Footprint(3, 300),)  # a family that has no row yet
 # Peak of a fresh process above what it held before the network was loaded, float32 and AMX's bfloat16 on a CPU with Linux.
 CPU = {
     "scribbleprompt": (Footprint(3, 27, 17.4), Footprint(16, 65, 52.5)),
-    "multiverseg": (Footprint(3, 59, 2.3), Footprint(76, 500, 60)),
+    "multiverseg": (Footprint(3, 59, 0, 2.3), Footprint(76, 500, 0, 60)),
     "limnet": (Footprint(3, 60, 20), Footprint(124, 400, 60)),
-    "verse": (Footprint(5, 250, 3), Footprint(180, 900, 20)),
-    "tis": (Footprint(3, 74, 0, 220),),
-    PROPAGATION: (Footprint(7, 45, 0.28, 4.8), Footprint(249, 900, 16, 4.8)),
+    "verse": (Footprint(5, 68, 15.4, 1.8), Footprint(180, 300, 80, 20)),
+    "tis": (Footprint(3, 74, 0, 0, 220),),
+    PROPAGATION: (Footprint(7, 45, 0, 0.28, 4.8), Footprint(249, 900, 0, 16, 4.8)),
 }
 # What the same steps allocate on a graphics card, counted on the CPU tensor by tensor; cuDNN's workspaces come on top.
 CUDA = CPU
 
 
-def needed(family: str, plan: Plan, shape: tuple[int, ...], examples: int = 0, weights: Path | None = None) -> float:
+def needed(
+    family: str, plan: Plan, shape: tuple[int, ...], examples: int = 0, asked: int = 1, weights: Path | None = None
+) -> float:
     """Bytes that a session of this family, or a "propagation", takes at most on the plan's device.
 
-    shape: of the image, (row, column) or (k, j, i). examples: in the context. weights: a file instead of the shipped ones.
+    shape: of the image, (row, column) or (k, j, i). examples: in the context. asked: slices times targets of one question.
+    weights: a file instead of the shipped ones.
     """
     table = CPU if plan.device == "cpu" else CUDA
     row = nearest(table.get(family, UNMEASURED), file_megabytes(family, weights))
     slices = shape[0] if len(shape) == 3 else 1
-    count = {
-        "multiverseg": min(examples, plan.examples),
-        "verse": min(slices, plan.looks),
-        PROPAGATION: min(slices, plan.kept / (row.unit * MIB or 1)),
-    }.get(family, 1)
-    return (row.base + row.unit * count) * MIB + row.voxel * math.prod(shape)
+    kept = {
+        "multiverseg": min(examples, plan.examples) * row.kept,
+        "verse": min(slices, plan.looks) * row.kept,
+        PROPAGATION: min(slices * row.kept, plan.kept / MIB),
+    }.get(family, 0)
+    return (row.base + row.asked * min(asked, plan.batch) + kept) * MIB + row.voxel * math.prod(shape)
 
 
 def file_megabytes(family: str, weights: Path | None) -> float:

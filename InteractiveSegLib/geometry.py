@@ -99,18 +99,28 @@ class Canvas:
         step = self.step
         return (row0 + row1 - self.size * step[0]) / 2, (column0 + column1 - self.size * step[1]) / 2
 
+    @property
+    def down(self) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices (size, rows) and (columns, size), float32: first @ slice @ second is the canvas."""
+        origin, step = self.origin, self.step
+        rows, columns = (resample_matrix(self.size, n, o, d) for n, o, d in zip(self.shape, origin, step))
+        return rows, columns.T
+
+    @property
+    def up(self) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices (rows, size) and (size, columns), float32: first @ canvas @ second is the slice."""
+        rows, columns = (resample_matrix(n, self.size, -o / d, 1 / d) for n, o, d in zip(self.shape, self.origin, self.step))
+        return rows, columns.T
+
     def shrink(self, image: np.ndarray) -> np.ndarray:
         """Slice (rows, columns) -> canvas (size, size), float32."""
-        (row0, column0), (dr, dc) = self.origin, self.step
-        down = resample_matrix(self.size, self.shape[0], row0, dr) @ np.asarray(image, np.float32)
-        return down @ resample_matrix(self.size, self.shape[1], column0, dc).T
+        rows, columns = self.down
+        return rows @ np.asarray(image, np.float32) @ columns
 
     def expand(self, canvas: np.ndarray) -> np.ndarray:
         """Canvas (size, size) -> slice (rows, columns), float32; 0 where the canvas does not reach."""
-        (row0, column0), (dr, dc) = self.origin, self.step
-        rows = resample_matrix(self.shape[0], self.size, -row0 / dr, 1 / dr)
-        columns = resample_matrix(self.shape[1], self.size, -column0 / dc, 1 / dc)
-        return rows @ np.asarray(canvas, np.float32) @ columns.T
+        rows, columns = self.up
+        return rows @ np.asarray(canvas, np.float32) @ columns
 
     def covers(self) -> np.ndarray:
         """Bool (rows, columns): the slice pixels whose centre lies on the canvas."""

@@ -53,14 +53,16 @@ PLANS = {
 
 
 def make_plan(
-    family: FamilySpec, shape: tuple[int, ...], device: str = "auto", examples: int = 0, weights: Path | None = None
+    family: FamilySpec, shape: tuple[int, ...], device: str = "auto", examples: int = 0, targets: int = 1,
+    weights: Path | None = None,
 ) -> Plan:
     """The largest plan that fits, on the first device where one does; a device asked for by name is tried before the CPU.
 
-    shape: of the image. examples: in the context. weights: a file instead of the shipped ones. Raises InteractiveSegError
-    when the memory of no device suffices.
+    shape: of the image. examples: in the context. targets: how many. weights: a file instead of the shipped ones. Raises
+    InteractiveSegError when the memory of no device suffices.
     """
     first = choose_device(device)
+    asked = targets * (shape[0] if family.sweeps and len(shape) == 3 else 1)
     kinds = available_devices()
     for kind in (first, *kinds[kinds.index(first.split(":")[0]) + 1:]):
         try:
@@ -69,7 +71,7 @@ def make_plan(
             lose(kind)
             continue
         for plan in ladder(replace(PLANS[kind.split(":")[0]], device=kind)):
-            need = needed(family.name, plan, shape, examples, weights)
+            need = needed(family.name, plan, shape, examples, asked, weights)
             if free is None or need <= LEAST_FREE * free:
                 return replace(plan, sentence=sentence(family, plan, need, free, examples))
     raise InteractiveSegError(

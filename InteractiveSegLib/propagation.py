@@ -55,15 +55,16 @@ def framed(area: np.ndarray, canvas: Canvas, fill: float) -> Canvas:
     return replace(canvas, region=region_around((low + high) / 2, side, canvas))
 
 
-def blended(shares: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """The network's probabilities and the interpolated shape's as one, uint8; where the distances are 0 the network's own.
+def blended(shares: torch.Tensor, distances: np.ndarray) -> torch.Tensor:
+    """The network's probabilities and the interpolated shape's as one; where the distances are 0 the network's own.
 
     shares: (objects, rows, columns) in [0, 1]; distances: see interpolation.Between.
     """
-    known = distances.any(axis=(1, 2), keepdims=True)
-    safe = np.clip(shares, 0.002, 0.998)
-    both = 1 / (1 + np.exp(-np.clip(TRUST * np.log(safe / (1 - safe)) + distances / EDGE, -20, 20)))
-    return np.rint(255 * np.where(known, both, shares)).astype(np.uint8)
+    known = distances.any(axis=(1, 2))
+    if not known.any():
+        return shares
+    both = (TRUST * shares.clamp(0.002, 0.998).logit() + send(distances, shares.device) / EDGE).sigmoid()
+    return torch.where(send(known, shares.device)[:, None, None], both, shares)
 
 
 class Propagator:
@@ -96,13 +97,19 @@ class Propagator:
     def look(self, region: tuple[float, float, float, float] | None) -> None:
         """See that region of the slices from now on, or all of them."""
         self.canvas = Canvas(self.stack.shape[1:], self.spacing, self.network.config.size, region)
+        # Slices come and go at their own resolution; the canvas is on the device alone.
+        ways = self.canvas.down, self.canvas.up
+        self.down, self.up = ([send(np.ascontiguousarray(matrix), self.device) for matrix in way] for way in ways)
+        self.rim = self.find_rim()
         ahead = min(AHEAD, self.plan.batch) if self.device.type == "cuda" else 1
         self.slices = EncodedSlices(self.network, self.on_canvas, self.plan.kept, self.precision, ahead)
 
     def on_canvas(self, index: int) -> torch.Tensor:
         """A slice as the networks see it: (1, size, size) in [0, 1]."""
-        seen = self.canvas.shrink(normalise(self.stack[index], self.window))
-        return send(seen, self.device)[None]
+        low, high = self.window
+        image = send(np.ascontiguousarray(self.stack[index], np.float32), self.device)
+        rows, columns = self.down
+        return (rows @ ((image - low) / (high - low)).clamp(0, 1) @ columns)[None]
 
     def look_at(self, area: np.ndarray) -> None:
         """See the objects at a good size: area is where they are known to be, bool (rows, columns), not empty.
@@ -124,14 +131,16 @@ class Propagator:
         begin, end = np.split(np.array(self.canvas.region), 2)
         self.look(region_around((begin + end) / 2, ((end - begin) * self.spacing).max() * WIDER, self.canvas))
 
-    def cut_off(self, found: np.ndarray) -> bool:
-        """Whether an object (objects, size, size) goes on where the canvas ends but the slice does not."""
-        if self.canvas.region is None:
-            return False
-        rim = np.ones(found.shape[1:], bool)
+    def find_rim(self) -> torch.Tensor:
+        """Numbers of the canvas's outermost pixels, row by row, where the slice goes on beyond them."""
+        rim = np.ones((self.canvas.size,) * 2, bool)
         rim[1:-1, 1:-1] = False
         inside = self.canvas.shrink(np.ones(self.canvas.shape, np.float32)) > 0.5
-        return bool((found > 0.5)[:, rim & inside].any())
+        return send(np.flatnonzero(rim & inside), self.device)
+
+    def cut_off(self, found: torch.Tensor) -> bool:
+        """Whether an object (objects, size, size) goes on where the canvas ends but the slice does not."""
+        return self.canvas.region is not None and bool((found.flatten(1)[:, self.rim] > 0.5).any())
 
     def masks_on_canvas(self, masks: np.ndarray) -> torch.Tensor:
         """(objects, rows, columns) bool -> (objects, size, size) of 0 and 1; what is too small for the canvas is a pixel."""
@@ -139,7 +148,7 @@ class Propagator:
         for n, mask in enumerate(masks):
             if mask.any() and not seen[n].any():
                 seen[n] = self.canvas.mark(mask) > 0
-        return torch.from_numpy(seen.astype(np.float32)).to(self.device)
+        return send(seen.astype(np.float32), self.device)
 
     def carry(self, known: Mapping[int, np.ndarray], extent: range, found: Found) -> Iterator[int]:
         """Fill `found` slice by slice from the slices with masks, and yield the index of each.
@@ -160,20 +169,22 @@ class Propagator:
             given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
             runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, self.patience, self.precision)
             for index, tensor in runs:
-                seen = tensor.float().cpu().numpy()
                 if index in inner:
                     found[index] = inner[index] * np.uint8(255)
-                elif self.cut_off(seen):
+                elif self.cut_off(tensor):
                     self.widen()
                     whole = False
                     break
                 else:
-                    found[index] = blended(self.expanded(seen), between.distances(index))
+                    found[index] = self.expanded(tensor, between.distances(index))
                 yield index
 
-    def expanded(self, seen: np.ndarray) -> np.ndarray:
-        """Probabilities on the canvas -> on the slice, float32."""
-        return np.clip([self.canvas.expand(one) for one in seen], 0, 1)
+    @torch.inference_mode()
+    def expanded(self, seen: torch.Tensor, distances: np.ndarray) -> np.ndarray:
+        """Probabilities on the canvas -> on the slice, uint8 with 255 for certain, see `blended`."""
+        rows, columns = self.up
+        shares = blended((rows @ seen.float() @ columns).clamp(0, 1), distances)
+        return (255 * shares).round().byte().cpu().numpy()
 
     def previous_better(self, indices: list[int], previous: np.ndarray, current: np.ndarray) -> np.ndarray:
         """For each of these slices the probability that its previous mask is the better one (paper, eq. 3), (slices,).

@@ -185,15 +185,21 @@ def settled(found: dict[int, Found], index: int, before: np.ndarray, known: Know
 
     before: what the slice held. It stays where the user spoke to a target there, and for targets that were not carried.
     """
-    shares = []
+    shares = {}
     for label, slices in found.items():
         if index in known[label - 1]:
-            shares.append((before == label).astype(np.float32))
-        else:
-            shares.append(slices[index] / np.float32(255) if index in slices else np.zeros(before.shape, np.float32))
-    outside = np.prod([1 - share for share in shares], axis=0)
-    winner = np.array([0, *found], np.uint8)[np.argmax([outside, *shares], axis=0)]
-    return np.where((before > 0) & ~np.isin(before, list(found)), before, winner)
+            shares[label] = (before == label).astype(np.float32)
+        elif index in slices:
+            shares[label] = slices[index] / np.float32(255)
+    best, winner = np.ones(before.shape, np.float32), np.zeros(before.shape, np.uint8)
+    for share in shares.values():
+        best *= 1 - share  # the background's own
+    for label, share in shares.items():
+        winner[share > best] = label
+        np.maximum(best, share, out=best)
+    stays = np.ones(256, bool)
+    stays[[0, *found]] = False
+    return np.where(stays[before], before, winner)
 
 
 def fuse(propagator: Propagator, before: np.ndarray, now: np.ndarray, known: Known, labels: Iterable[int]) -> np.ndarray:

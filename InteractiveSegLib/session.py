@@ -121,7 +121,7 @@ class InteractiveSession:
         """On which device the model runs and how much of everything is there at a time; `plan.sentence` tells the user."""
         if self._plan is None:
             examples = sum(info.enabled for info in self.context.infos()) if self.context is not None else 0
-            self._plan = make_plan(self.family, self.shape, self.device, examples, self.weights)
+            self._plan = make_plan(self.family, self.shape, self.device, examples, len(self.targets), self.weights)
         return self._plan
 
     @property

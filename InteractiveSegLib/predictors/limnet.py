@@ -10,13 +10,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..device import send
 from ..geometry import Canvas, Window, normalise
+from ..models.layers.replayed import replayed
 from ..models.limnet.ritm import RITM
 from ..plan import Plan
 from ..prompts import Click
 from ..rasterise import MASK_LOGIT
 from . import Setting
 from .slices import Request, closer_canvas, keep_prompts
+
+STEP = 8  # places for clicks are added so many at a time, so that the network sees few shapes
 
 
 class ClickPredictor:
@@ -83,14 +87,18 @@ class ClickPredictor:
     @torch.inference_mode()
     def ask(self, images: np.ndarray, points: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Logits (B, size, size) of images in [0, 1] and masks, probabilities, both (B, size, size); points: ritm.click_maps."""
-        image, clicks, mask = (torch.from_numpy(x).to(self.device) for x in (images[:, None], points, masks[:, None]))
-        logits = self.network(image, clicks, mask)[0]
+        image, clicks, mask = (send(x, self.device) for x in (images[:, None], points, masks[:, None]))
+        logits = self.answer(image, clicks, mask)
         if self.flip:
             mirrored = clicks.clone()
             there = clicks[..., 1] >= 0
             mirrored[..., 1][there] = image.shape[3] - 1 - clicks[..., 1][there]
-            logits = (logits + self.network(image.flip(3), mirrored, mask.flip(3))[0].flip(3)) / 2
+            logits = (logits + self.answer(image.flip(3), mirrored, mask.flip(3)).flip(3)) / 2
         return logits[:, 0].float().cpu().numpy()
+
+    def answer(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The network's logits, without the auxiliary ones."""
+        return replayed(self.network, "answer", lambda *given: self.network(*given)[:1], *inputs)[0]
 
 
 def drawn(logits: np.ndarray) -> bool:
@@ -114,6 +122,7 @@ def points_on(prompts: Sequence[Sequence[Click]], canvases: Sequence[Canvas]) ->
                 both[0 if click.positive else 1].append((int(row[0]), int(column[0]), order))
         sides.append(both)
     count = max([1, *(len(side) for both in sides for side in both)])
+    count = -(-count // STEP) * STEP
     points = np.full((len(sides), 2, count, 3), -1, np.float32)
     for n, both in enumerate(sides):
         for sign, side in enumerate(both):

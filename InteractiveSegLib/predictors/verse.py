@@ -15,7 +15,9 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
+from ..device import send
 from ..geometry import Canvas, Window, normalise
+from ..models.layers.replayed import replayed
 from ..models.verse.fuser import draw_prompts
 from ..models.verse.queries import pad_clicks
 from ..plan import Plan
@@ -29,13 +31,13 @@ from .slices import Request, keep_prompts
 
 NAMES = tuple(HEART)  # in the order of the object queries
 AUTO, AUTO_CLICK, CLICK = "auto", "auto+click", "click"
-BATCH = 12  # slices and targets per call of the decoder
 MARGIN = 1.35  # the close look is this much larger than what was found
 NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a structure
 CLOSER = 0.85  # a close look is worth it when its side is less than this share of the slice's
 AGREED = 0.15  # of the slices must hold a pixel of the heart for it to count in a volume
 STROKE_CLICKS = 8  # clicks that a scribble is read as
 ONE_PIECE = ("LV", "myocardium", "RV", "LA")  # by name, only the largest part of these counts
+KINDS = {AUTO: ((True, False),), AUTO_CLICK: ((True, False), (True, True)), CLICK: ((False, True),)}  # by name, with clicks
 NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ class VerSePredictor:
         middle = Click(tuple(n // 2 for n in image.shape))
         with torch.inference_mode():
             look = Look(canvas, self.encode([image], [canvas])[0])
-            self.decode([Request(image, (middle,), None)], [look], by_name=False)
+            for by_name, clicked in KINDS[self.mode]:
+                self.decode([Request(image, (middle,) * clicked, None, NAMES[0])], [look], by_name)
 
     @torch.inference_mode()
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
@@ -181,13 +184,13 @@ class VerSePredictor:
     def encode(self, images: Sequence[np.ndarray], canvases: Sequence[Canvas]) -> list[list[torch.Tensor]]:
         """The features of each slice on its canvas, in one batch."""
         shrunk = np.stack([canvas.shrink(normalise(image, self.window)) for image, canvas in zip(images, canvases)])
-        maps = self.network.encode(torch.from_numpy(shrunk)[:, None].to(self.device))
+        maps = replayed(self.network, "encode", self.network.encode, send(shrunk, self.device)[:, None])
         return [[level[i:i + 1] for level in maps] for i in range(len(shrunk))]
 
     def by_looks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
         """One pass of the decoder over the requests, each on the canvas that its slice is kept on."""
         found = []
-        size = min(BATCH, self.plan.batch)
+        size = self.plan.batch  # slices and targets per call of the decoder
         for begin in range(0, len(requests), size):
             batch = [Request(r.image, r.prompts, start, r.target, r.key) for r, start in
                      zip(requests[begin:begin + size], starts[begin:begin + size])]
@@ -203,13 +206,27 @@ class VerSePredictor:
                 previous[i, 0] = look.canvas.shrink(1 / (1 + np.exp(-np.clip(request.previous, -30, 30))))
         points = [canvas_clicks(request, look.canvas) for request, look in zip(requests, looks)]
         clicks = tuple(pad_clicks([of[sign] for of in points], sign).to(self.device) for sign in (True, False))
-        prompts = draw_prompts(clicks, torch.from_numpy(previous).to(self.device))
+        prompts = draw_prompts(clicks, send(previous, self.device))
         features = [torch.cat(level) for level in zip(*(look.features for look in looks))]
         targets = torch.tensor([NAMES.index(r.target) for r in requests], device=self.device) if by_name else None
         spoken = any(request.prompts for request in requests)
-        last = self.network.decode(features, prompts, targets, clicks if spoken else None)[-1]
+        last = self.answer(features, prompts, targets, clicks if spoken else None)
         logits = F.interpolate(last.float(), (size, size), mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
         return [np.where(look.canvas.covers(), look.canvas.expand(x), np.float32(NOWHERE)) for look, x in zip(looks, logits)]
+
+
+    def answer(self, features: list[torch.Tensor], prompts: torch.Tensor, targets: torch.Tensor | None,
+               clicks: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
+        """The last layer's logits, see VerSe.decode."""
+        network, levels, named, spoken = self.network, len(features), targets is not None, clicks is not None
+
+        def decode(*inputs: torch.Tensor) -> list[torch.Tensor]:
+            rest = inputs[levels + 1:]
+            return network.decode(list(inputs[:levels]), inputs[levels], rest[0] if named else None,
+                                  rest[named:] if spoken else None)[-1:]
+
+        inputs = [*features, prompts, *([targets] if named else []), *(clicks or ())]
+        return replayed(network, ("decode", named, spoken), decode, *inputs)[0]
 
 
 def heart_mask(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> np.ndarray:

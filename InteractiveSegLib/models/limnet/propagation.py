@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from ...types import InteractiveSegError
+from ..layers.replayed import replayed
 from .memory import PUBLISHED, Memory, MemoryConfig
 from .xmem import STRIDE, Features, XMem, aggregate
 
@@ -83,7 +84,12 @@ class EncodedSlices:
         """As the networks take them: half precision only where they run in it."""
         if self.precision is not None:
             return features
-        return Features(*(getattr(features, f.name).float() for f in fields(Features)))
+        return Features(*(x.float() for x in maps(features)))
+
+
+def maps(features: Features) -> list[torch.Tensor]:
+    """All of an encoded slice, in the order of its fields."""
+    return [getattr(features, field.name) for field in fields(Features)]
 
 
 def halved(features: Features, dtype: torch.dtype) -> Features:
@@ -97,7 +103,7 @@ def split(features: Features) -> list[Features]:
     """A batch as its slices, each with memory of its own."""
     if len(features.key) == 1:
         return [features]
-    return [Features(*(getattr(features, f.name)[n:n + 1].clone() for f in fields(Features))) for n in range(len(features.key))]
+    return [Features(*(x[n:n + 1].clone() for x in maps(features))) for n in range(len(features.key))]
 
 
 class Tracker:
@@ -135,9 +141,15 @@ class Tracker:
         if self.hidden is None:
             raise InteractiveSegError("A propagation starts at a slice with a mask: give one with the first slice.")
         readout = self.memory.read(features.key[0], features.selection[0])[None]
-        with lowered(readout.device, self.precision):
-            logits, hidden = self.network.segment(features, readout, self.hidden, update)
-        self.hidden = hidden.float()
+        network, precision = self.network, self.precision
+
+        def segment(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            with lowered(inputs[0].device, precision):
+                logits, hidden = network.segment(Features(*inputs[:-2]), *inputs[-2:], update)
+            return logits, hidden.float()
+
+        inputs = [*maps(features), readout, self.hidden]
+        logits, self.hidden = replayed(network, ("segment", precision, update), segment, *inputs)
         return logits[0]
 
     def accept(self, features: Features, masks: torch.Tensor) -> torch.Tensor:
@@ -153,10 +165,16 @@ class Tracker:
 
     def remember(self, features: Features, objects: torch.Tensor, prompted: bool) -> None:
         """Write the slice with its masks (1, objects, H, W) to the memory, and refresh the hidden state by it."""
-        with lowered(objects.device, self.precision):
-            value, hidden = self.network.encode_value(features, self.hidden, objects)
-        self.hidden = hidden.float()
-        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0].float(), prompted)
+        network, precision = self.network, self.precision
+
+        def encode_value(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            with lowered(inputs[0].device, precision):
+                value, hidden = network.encode_value(Features(*inputs[:-2]), *inputs[-2:])
+            return value.float(), hidden.float()
+
+        inputs = [*maps(features), self.hidden, objects]
+        value, self.hidden = replayed(network, ("value", precision), encode_value, *inputs)
+        self.memory.write(features.key[0], features.shrinkage[0], features.selection[0], value[0], prompted)
         self.since = 0
 
 
