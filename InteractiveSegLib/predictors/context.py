@@ -22,8 +22,8 @@ from .examples import Examples, Ids, side_of, surroundings
 from .slices import Request, SlicePredictor, keep_prompts, prompted_area
 
 SENTENCES = {
-    ALONE: "On the last examples, prompts alone did better than prompts that start from the other examples: they are left out.",
-    AROUND: "The examples answer around the first prompt of a slice; before it they have not proved themselves.",
+    ALONE: "The examples have not proved themselves on the last cases: prompts are answered without them.",
+    AROUND: "The examples answer around the first prompt of a slice, which did best on the last cases.",
 }
 
 

@@ -30,15 +30,15 @@ _known: WeakKeyDictionary = WeakKeyDictionary()  # network -> context -> what wa
 def best_way(predictor, ids: tuple[str, ...]) -> str:
     """One of WAYS, for a ContextPredictor and the examples that it may use, oldest first.
 
-    One slice is believed as there is nothing against it. The slices of one volume are not: the next one has many slices where
-    the object is not, and the network has never seen that.
+    One slice is believed as there is nothing against it. The slices of one volume are not: the next one has slices where the
+    object is small, or is not, and a wrong start on each of them costs more than one on a picture.
     """
     context, window = predictor.examples.context, predictor.first.window
     known = _known.setdefault(predictor.network, WeakKeyDictionary()).setdefault(context, {})
     losses = dict.fromkeys(WAYS, 0.0)
     cases = predictor.examples.cases(ids)
     if len(cases) == 1 and len(ids) > 1:
-        return AROUND
+        return ALONE
     for n in range(max(1, len(cases) - RECENT), len(cases)):
         before = tuple(entry_id for case in cases[:n] for entry_id in case)
         for entry_id in spread(cases[n]):
@@ -51,12 +51,15 @@ def best_way(predictor, ids: tuple[str, ...]) -> str:
 
 
 def spread(case: tuple[str, ...]) -> tuple[str, ...]:
-    """Two slices of a case that are neither its first nor its last, as far as there are."""
-    return tuple(dict.fromkeys((case[len(case) // 3], case[2 * len(case) // 3])))
+    """Three slices of a case from its beginning, middle and end, as far as there are."""
+    return tuple(dict.fromkeys(case[len(case) * place // 6] for place in (1, 3, 5)))
 
 
 def lost(predictor, entry: ContextEntry, before: tuple[str, ...], way: str) -> float:
-    """By how much Dice falls short of GOAL, summed over the mask before the first click and after each."""
+    """By how much Dice falls short of GOAL, summed over the mask before the first click and after each.
+
+    In a volume an answer before any prompt costs one click more, which takes it back on a slice where the object is not.
+    """
     step = -(-max(entry.image.shape) // SIDE)
     image, truth = entry.image[::step, ::step], entry.mask[::step, ::step]
     spacing = (entry.info.spacing[0] * step, entry.info.spacing[1] * step)
@@ -64,7 +67,7 @@ def lost(predictor, entry: ContextEntry, before: tuple[str, ...], way: str) -> f
     rng, request = np.random.default_rng(0), Request(image, (), None)
     if way == WHOLE:
         request = replace(request, previous=predictor.answer(request, before, way, first))
-    total = 0.0
+    total = GOAL if way == WHOLE and entry.info.affine is not None else 0.0
     for clicks in range(CLICKS + 1):
         mask = np.zeros(truth.shape, bool) if request.previous is None else request.previous > 0
         short = GOAL - overlap(mask, truth)
