@@ -56,11 +56,12 @@ def sequence_rows(rows: Sequence[dict]) -> list[dict]:
 
 
 def sequence_table(rows: Sequence[dict]) -> str:
-    """Markdown: methods by prompts per image, what they save against ScribblePrompt alone, failures, Dice before any prompt."""
+    """Markdown: methods by prompts per image, what they save against ScribblePrompt alone, failures, Dice before any prompt,
+    and seconds: for what is done before the first prompt, and for a prompt."""
     rows = sequence_rows(rows)
     unit = "scribbles" if rows and rows[0]["robot"] == "scribbles" else "clicks"
-    lines = [f"| method | {unit} per image | total | saved | never reached 0.90 | Dice before any prompt | s/prompt |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [f"| method | {unit} per image | total | saved | never reached 0.90 | Dice before any prompt | s before | s/prompt |",
+             "|---|---|---|---|---|---|---|---|"]
     for method in _methods(rows):
         own = [row for row in rows if row["method"] == method]
         mean, low, high = _interval(own, "prompts")
@@ -71,7 +72,8 @@ def sequence_table(rows: Sequence[dict]) -> str:
         failed = sum(not row["reached"] for row in own)
         prompted = [row["seconds_prompt"] for row in own if row["prompts"]]
         lines.append(f"| {method} | {mean:.2f} [{low:.2f}, {high:.2f}] | {sum(row['prompts'] for row in own)} | {saved} | "
-                     f"{failed}/{len(own)} | {first:.3f} | {np.mean(prompted) if prompted else 0:.3f} |")
+                     f"{failed}/{len(own)} | {first:.3f} | {np.mean([row['seconds_start'] for row in own]):.3f} | "
+                     f"{np.mean(prompted) if prompted else 0:.3f} |")
     tasks, packs = len({row["task"] for row in rows}), len({(row["pack"], row["subject"]) for row in rows})
     orders = len({row["order"] for row in rows})
     images = len({(row["task"], row["order"], row["position"]) for row in rows})
