@@ -13,7 +13,7 @@ from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
 from ..robot import depth, largest_component
 from ..types import bounding_box
 
-KEPT = 6  # encoded sets of examples
+KEPT = 4  # encoded sets of examples
 AROUND = 2.6  # sides of the object that its surroundings are wide; the networks learn from 1.3 to 3.5
 WHOLE = -1.0  # a side that stands for the whole slice
 
