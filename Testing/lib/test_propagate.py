@@ -1,10 +1,12 @@
 """One slice becomes the volume: what is carried, what stays, where it ends, and what is refused."""
 import numpy as np
 import pytest
+import torch
 from brightness import bright, see_brightness
 from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
+from InteractiveSegLib.appearance import Appearance
 from InteractiveSegLib.interpolation import Between
 from InteractiveSegLib.plan import Plan
 from InteractiveSegLib.propagation import Propagator
@@ -263,3 +265,23 @@ def test_an_empty_session_and_a_picture_are_refused(networks):
         carried(InteractiveSession(bright(BALL)))
     with pytest.raises(InteractiveSegError, match="no other slices"):
         carried(InteractiveSession(bright(BALL)[7]))
+
+
+def test_the_shipped_memory_follows_a_ball_and_stops_where_it_ends():
+    session = a_session()
+    carried(session)
+    assert overlap(session.mask, BALL) > 0.85
+    shown = np.flatnonzero(session.mask.any(axis=(1, 2)))
+    assert set(shown) <= set(np.flatnonzero(BALL.any(axis=(1, 2))))
+
+
+def test_what_looks_like_the_surroundings_is_not_the_object_any_more():
+    disc = torch.from_numpy(BALL[7])
+    image = torch.where(disc, 0.8, 0.3) + 0.01 * torch.randn(disc.shape, generator=torch.manual_seed(0))
+    look = Appearance(image[None], disc[None])
+    assert look.likeness(image, disc) == pytest.approx(1, abs=1e-4)
+    beside = disc.roll(30, dims=1)
+    assert look.likeness(image, beside) < 0
+    assert look.likeness(image, torch.zeros_like(disc)) == 1
+    flat = Appearance(torch.rand(1, *disc.shape, generator=torch.manual_seed(1)), disc[None])
+    assert flat.likeness(image, beside) == 1, "an object as bright as its surroundings cannot be told apart"

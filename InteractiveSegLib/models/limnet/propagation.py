@@ -17,6 +17,7 @@ from .memory import PUBLISHED, Memory, MemoryConfig
 from .xmem import STRIDE, Features, XMem, aggregate
 
 Encode = Callable[[int, Sequence[int]], Features]  # an index, and those that will be asked for next
+Left = Callable[[int, torch.Tensor], torch.Tensor]  # an index, probabilities (objects, H, W) -> bool (objects,): no longer there
 
 
 def padding(height: int, width: int) -> tuple[int, int, int, int]:
@@ -179,16 +180,22 @@ class Tracker:
 
 
 def sweep(
-    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: range, patience: int
+    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: range, patience: int, left: Left | None
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(index, probabilities (objects, H, W)) along `indices`, of which the first has a mask; every mask met is taken in.
 
-    Ends early after `patience` slices in a row that show nothing, if no mask is ahead.
+    When no mask is ahead, an object that was `left` once stays away, and the run ends where all were, or after `patience`
+    slices in a row that show nothing.
     """
     ahead = set(indices) & set(masks)
-    nothing = 0
+    nothing, there = 0, 1.0
     for n, index in enumerate(indices):
         found = tracker.step(encode_slice(index, indices[n + 1:]), masks.get(index), last=index == indices[-1])
+        if left is not None and not ahead:
+            there = there * (~left(index, found))[:, None, None]
+            found = found * there
+            if not there.any():
+                return
         yield index, found
         ahead.discard(index)
         nothing = 0 if (found > 0.5).any() else nothing + 1
@@ -204,13 +211,14 @@ def propagate(
     config: MemoryConfig = PUBLISHED,
     patience: int = 3,
     precision: torch.dtype | None = None,
+    left: Left | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Masks of some slices carried through `extent`: (index, probabilities (objects, H, W)), a slice at a time.
 
     Up from the lowest slice with a mask, then down from the highest with a fresh memory. A slice between two with masks is
     yielded twice; the second time both runs are fused, each weighted by how near its mask is. The slices with masks come
-    as they were given. Beyond the outermost masks a run ends after `patience` slices in a row that show nothing; slices
-    that are never yielded hold nothing. The caller may stop at any slice.
+    as they were given. Beyond the outermost masks a run ends where `left` says so, or after `patience` slices in a row that
+    show nothing; slices that are never yielded hold nothing. The caller may stop at any slice.
 
     encode_slice: see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size. extent: consecutive
     indices, rising. precision: of the networks, see `lowered`.
@@ -222,11 +230,11 @@ def propagate(
     size = tuple(masks[given[0]].shape[-2:])
     upward, downward = range(given[0], extent.stop), range(given[-1], extent.start - 1, -1)
     rising: dict[int, torch.Tensor] = {}
-    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, upward, patience):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, upward, patience, left):
         if index < given[-1]:
             rising[index] = found
         yield index, masks[index].to(found) if index in masks else found
-    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, downward, patience):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, downward, patience, left):
         if index in masks:
             continue
         if index > given[0]:
