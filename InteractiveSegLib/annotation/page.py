@@ -16,7 +16,7 @@ from .state import ACCEPTED, SKIPPED, CaseRecord
 from .study import Study
 
 SHOWN = 4  # slices of a volume
-HEADER = ("", "case", "prompts", "seconds", "volume", "Dice", "note")
+HEADER = ("", "case", "prompts", "seconds", "size", "Dice", "note")
 log = logging.getLogger(__name__)
 
 
