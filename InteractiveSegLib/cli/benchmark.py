@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import platform
 import sys
 import tempfile
@@ -11,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..device import choose_device, set_threads
+from ..device import EAGER, FLOAT32, choose_device, set_threads
+from ..evaluation import families
+from ..evaluation.footprints import cases, measure_case
+from ..evaluation.made import made_slice
 from ..evaluation.peers import available_peers
 from ..evaluation.protocol import Segmenter, SessionSegmenter
+from ..evaluation.published import RANDOM
 from ..evaluation.refinement_cost import refinement_table
 from ..evaluation.speed import Job, measure
 from ..evaluation.volumes.speed import RoundsJob, measure_rounds
@@ -21,7 +26,6 @@ from ..prompts import Click
 from ..types import InteractiveSegError
 from ..weights import shipped_file
 
-PUBLISHED_WIDTHS = (192, 192, 192, 192)
 AUTHORS_MOST = 16  # examples: with 64 the published computation of the published size needs many GB
 STORED = 500
 
@@ -29,17 +33,25 @@ STORED = 500
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "benchmark",
-        help="time one prompt, with CPU seconds, threads and peak memory",
-        description="Clicks on a made slice: load, first prompt, steady prompt (median and 95th percentile), peak memory.",
-        epilog="examples:\n  interactive-seg benchmark --size 512 --threads 1\n"
+        help="time every family, or one of its tasks, with peak memory",
+        description="What every family costs on a device, beside the published way of computing it: load, first answer, steady "
+                    "answer (median and 95th percentile), peak memory. With one of --size, --model, --context, --slices, "
+                    "--volumes only that, in more detail; with --memory the estimates beside what was taken.",
+        epilog="examples:\n  interactive-seg benchmark --device cuda\n  interactive-seg benchmark --memory --device cpu\n"
+               "  interactive-seg benchmark --size 512 --threads 1\n"
                "  interactive-seg benchmark --context 0,1,4,16,64,128 --threads 2\n"
                "  interactive-seg benchmark --slices 24 --size 480",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", default="scribbleprompt", help="model family (default: scribbleprompt)")
+    add("--families", default=",".join(families.STEPS), metavar="NAMES", help="of the whole table, these (default: %(default)s)")
+    add("--quick", action="store_true", help="small sizes and few repeats, to see that it works")
+    add("--memory", action="store_true", help="the estimate of each family's memory beside what a fresh process took")
+    add("--eager", action="store_true", help="launch kernels one by one on CUDA instead of replaying recordings")
+    add("--float32", action="store_true", help="no half precision and no TensorFloat-32")
+    add("--model", help="a model family's clicks on a slice (default with --size: scribbleprompt)")
     add("--weights", type=Path, help="weights file (default: the shipped ones)")
-    add("--size", type=int, default=512, metavar="PX", help="rows and columns of the slice (default: 512)")
+    add("--size", type=int, metavar="PX", help="rows and columns of the slice (default: 512)")
     add("--prompts", type=int, default=20, metavar="N", help="clicks of the network; peers get a quarter (default: 20)")
     add("--context", metavar="SIZES", help="time MultiverSeg with so many examples instead, as 0,1,4,16,64,128")
     add("--slices", type=int, metavar="N", help="time two rounds of propagation through N slices instead")
@@ -52,9 +64,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def run(args: argparse.Namespace) -> int:
+    whole = args.size is None and args.model is None
+    args.size, args.model = args.size or 512, args.model or "scribbleprompt"
     if args.size < 32 or args.prompts < 1:
         raise InteractiveSegError(f"--size {args.size} --prompts {args.prompts}: give at least 32 pixels and 1 prompt.")
+    for asked, name in ((args.eager, EAGER), (args.float32, FLOAT32)):
+        if asked:
+            os.environ[name] = "1"  # the processes that measure see it too
     threads, device = set_threads(args.threads), choose_device(args.device)
+    if args.memory:
+        return memory_table(args, threads, device)
     if args.context is not None:
         return context_tables(args, threads, device)
     if args.slices is not None:
@@ -64,18 +83,57 @@ def run(args: argparse.Namespace) -> int:
     if args.volumes is not None:
         print(refinement_table(_numbers(args.volumes), threads, device, args.weights))
         return 0
+    if whole:
+        return families_table(args, threads, device)
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
     _measure(args.model, lambda: SessionSegmenter(args.model, args.weights, device), image, clicks, args.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        published = _random_published(Path(folder))
+        published = RANDOM["scribbleprompt"](Path(folder))
         name = "published size, random weights"
         _measure(name, lambda: SessionSegmenter("scribbleprompt", published, device), image, clicks, args.prompts)
     for name, peer in available_peers().items():
         _measure(name, peer, image, clicks, max(1, args.prompts // 4))
     print("\nMedian and p95: wall seconds of the prompts after the first. CPU s: processor seconds of one prompt, all threads.")
     print("Peak MB: the process's high-water mark so far, so that later rows cannot be lower; on CUDA the device's own.")
+    return 0
+
+
+def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
+    """Every family, shipped and of the published size."""
+    names = tuple(args.families.split(","))
+    if not set(names) <= set(families.STEPS):
+        raise InteractiveSegError(f"Got --families {args.families}: choose among {', '.join(families.STEPS)}.")
+    print(f"{_device_name(device)}, {threads} thread(s), {_versions()}{_switches()}")
+    columns = ("network", "step", "load s", "first s", "median s", "p95 s", "as published s", "ratio", "peak MB")
+    print(f"\n| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
+    rates = []
+    for row in families.family_rows(families.QUICK if args.quick else families.Effort(), device, threads, names):
+        figures = [f"{x:.4f}" for x in (row.load, row.first, row.median, row.p95, row.theirs)]
+        cells = [row.family, row.step, *figures, f"{row.ratio:.2f}", f"{row.peak:.0f}"]
+        print("| " + " | ".join("" if cell == "nan" else cell for cell in cells) + " |", flush=True)
+        if row.per > 1:
+            rates.append(f"{row.family}, {row.step}: {row.per / row.first:.1f} slices/s in the first round, "
+                         f"{row.per / row.median:.1f} in the second.")
+    print("\n" + "\n".join(rates))
+    print("Load has the warm-up in it. First and median of a propagation are its two rounds. As published: the released "
+          "computation with the same weights; ratio: its time over ours.")
+    return 0
+
+
+def memory_table(args: argparse.Namespace, threads: int, device: str) -> int:
+    """What each family was said to need, and what it took."""
+    print(f"{_device_name(device)}, {threads} thread(s), {_versions()}{_switches()}")
+    print("\n| what | estimate MB | taken MB | estimate / taken |\n|---|---|---|---|")
+    far = 0
+    for published in (False, True):
+        for case in cases(published, large=device != "cpu", quick=args.quick):
+            estimate, taken = measure_case(case, device, threads)
+            far += not 0.8 <= estimate / taken <= 1.2
+            print(f"| {case.title} | {estimate:.0f} | {taken:.0f} | {estimate / taken:.2f} |", flush=True)
+    print(f"\n{far} of the estimates are more than 20 % off. Each row is a process of its own; taken: its peak above what it "
+          "held before the network was loaded.")
     return 0
 
 
@@ -160,20 +218,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-def made_slice(size: int) -> tuple[np.ndarray, list[Click]]:
-    """A noisy bright ellipse (size, size) float32, and clicks in and around it, positive and negative by turns."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:size, :size] / size - 0.5
-    inside = (rows / 0.3) ** 2 + (columns / 0.2) ** 2 < 1
-    image = (inside + 0.3 * rows + rng.normal(0, 0.2, inside.shape)).astype(np.float32)
-    pools = (np.argwhere(inside), np.argwhere(~inside))
-    clicks = [Click((size // 2, size // 2))]
-    for n in range(1, 64):
-        row, column = rng.choice(pools[n % 2])
-        clicks.append(Click((int(row), int(column)), positive=n % 2 == 0))
-    return image, clicks
-
-
 def _measure(name: str, make, image: np.ndarray, clicks: list[Click], count: int) -> None:
     begin = time.perf_counter()
     segmenter: Segmenter = make()
@@ -188,19 +232,6 @@ def _measure(name: str, make, image: np.ndarray, clicks: list[Click], count: int
     steady = wall[1:]
     figures = (load, wall[0], np.median(steady), np.percentile(steady, 95), np.median(cpu[1:]))
     print("| " + " | ".join([name, *(f"{figure:.3f}" for figure in figures), f"{_peak_megabytes():.0f}"]) + " |", flush=True)
-
-
-def _random_published(folder: Path) -> Path:
-    """Seeded random weights of the published network's size: the same arithmetic, no meaning."""
-    import torch
-    from safetensors.torch import save_file
-
-    from ..models.scribbleprompt import build
-
-    torch.manual_seed(0)
-    path = folder / "published.safetensors"
-    save_file(build(PUBLISHED_WIDTHS).state_dict(), path)
-    return path
 
 
 def _peak_megabytes() -> float:
@@ -229,6 +260,11 @@ def _device_name(device: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
+
+
+def _switches() -> str:
+    """What was switched off for this run."""
+    return "".join(f", {words}" for name, words in ((EAGER, "eager"), (FLOAT32, "float32")) if name in os.environ)
 
 
 def _versions() -> str:

@@ -218,7 +218,7 @@ def summary(args: argparse.Namespace, image, session, touched: int, seconds: flo
         "image": f"{image.source}, {' x '.join(map(str, image.array.shape))}, {' x '.join(f'{s:.4g}' for s in mm)} mm",
         "prompts": f"{len(args.prompts) + (args.interactive_rounds or 0)}, slices touched: {touched}",
         "mask": size if count else "empty: add a click inside the object, or a box around it",
-        "time": f"{seconds:.2f} s with {args.model}",
+        "time": f"{seconds:.2f} s, {session.plan.sentence}",
         "written": ", ".join(str(path) for path in (args.output, args.overlay) if path),
     }
     return "\n".join(f"{name:8} {words}" for name, words in lines.items())

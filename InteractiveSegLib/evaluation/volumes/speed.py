@@ -49,12 +49,13 @@ def run_rounds(job: RoundsJob) -> RoundsCost:
     from ...device import set_threads
     from ...plan import PLANS
     from ...propagation import Propagator
+    from ..published import random_xmem
 
     set_threads(job.threads)
     plan = replace(PLANS[job.device.split(":")[0]], kept=job.limit)
     image, mask = made_volume(job.slices, job.size)
     with tempfile.TemporaryDirectory() as folder:
-        weights = job.weights or random_published(Path(folder))
+        weights = job.weights or random_xmem(Path(folder))
         propagator = Propagator(image, 0, (1.0, 1.0, 1.0), plan, weights=weights, patience=job.slices)
     middle, found, seconds = job.slices // 2, {}, []
     held = resident(job.device)
@@ -77,16 +78,3 @@ def made_volume(slices: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     shade = 90 + 80 * inside
     image = np.stack([np.clip(shade + rng.normal(0, 10, shade.shape), 0, 255).astype(np.uint8) for _ in range(slices)])
     return image, inside
-
-
-def random_published(folder: Path) -> Path:
-    """Seeded random weights of the published network's size: the same arithmetic, no meaning."""
-    import torch
-    from safetensors.torch import save_file
-
-    from ...models.limnet.xmem import XMem
-
-    torch.manual_seed(0)
-    path = folder / "published.safetensors"
-    save_file(XMem().state_dict(), path)
-    return path
