@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-MOST_PIXELS = 1024  # along a side; a larger plane gets coarser pixels
+MOST_PIXELS = 2048  # along a side; a larger plane gets coarser pixels, and no longer reaches every voxel that it cuts
 FOLLOWS = 0.5  # of a voxel: a plane that strays less from one slice over the whole volume is that slice
 
 
@@ -32,7 +32,7 @@ class Plane:
     def sample(self, volume: np.ndarray) -> np.ndarray:
         """The picture: float32 (rows, columns) of a volume (k, j, i), linear between voxel centres; outside its lowest value."""
         places = self._kji(volume.shape)
-        inside = self._voxels(volume.shape) >= 0
+        inside = self.voxels(volume.shape) >= 0
         low = [np.clip(np.floor(place).astype(int), 0, max(n - 2, 0)) for place, n in zip(places, volume.shape)]
         parts = [np.clip(place - first, 0, 1) if n > 1 else 0 * place for place, first, n in zip(places, low, volume.shape)]
         picture = np.zeros(self.shape, np.float32)
@@ -45,7 +45,7 @@ class Plane:
 
     def cut(self, labels: np.ndarray) -> np.ndarray:
         """Labels (k, j, i) as the plane shows them: each pixel has that of the voxel it lies in, 0 outside. Same type."""
-        voxels = self._voxels(labels.shape)
+        voxels = self.voxels(labels.shape)
         return np.where(voxels >= 0, labels.ravel()[voxels], labels.dtype.type(0))
 
     def put(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ class Plane:
 
         picture: whole numbers (rows, columns). The inverse of `cut`: what was not changed on the picture stays as it is.
         """
-        voxels = self._voxels(labels.shape)
+        voxels = self.voxels(labels.shape)
         inside = voxels >= 0
         hit, which = np.unique(voxels[inside], return_inverse=True)
         kinds = int(picture.max(initial=0)) + 1
@@ -67,13 +67,14 @@ class Plane:
         rows, columns = np.indices(self.shape)
         return np.stack([self.to_ijk[row, 0] * columns + self.to_ijk[row, 1] * rows + self.to_ijk[row, 3] for row in (2, 1, 0)])
 
-    def _voxels(self, shape: tuple[int, ...]) -> np.ndarray:
+    def voxels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(rows, columns): number of the voxel, in the order of the array, that each pixel lies in; -1 outside of the volume."""
         return _voxels_under(self, tuple(shape))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _voxels_under(plane: Plane, shape: tuple[int, ...]) -> np.ndarray:
-    """(rows, columns): number of the voxel that each pixel lies in, -1 outside of the volume."""
+    """See Plane.voxels."""
     nearest = np.floor(plane._kji(shape) + 0.5).astype(int)
     inside = np.all([(index >= 0) & (index < n) for index, n in zip(nearest, shape)], axis=0)
     return np.where(inside, np.ravel_multi_index(np.where(inside, nearest, 0), shape), -1)

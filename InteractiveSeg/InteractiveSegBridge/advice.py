@@ -11,6 +11,7 @@ import slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models import FamilySpec, list_families
+from InteractiveSegLib.rounds import has_quality
 from InteractiveSegLib.weights import read_manifest
 
 from .resources import resource_path
@@ -41,6 +42,14 @@ def missing_weights(family: FamilySpec) -> list[str]:
         there = set()
     needed = family.networks[:1]  # the others are for more examples, more rounds
     return [name for name in needed if name not in there]
+
+
+def can_fuse() -> bool:
+    """Whether the network that compares two rounds of propagation has weights here."""
+    try:
+        return has_quality()
+    except InteractiveSegError:  # there is no list of weights at all
+        return False
 
 
 def structures_measured() -> tuple[str, ...]:

@@ -4,7 +4,38 @@ from __future__ import annotations
 import numpy as np
 
 from InteractiveSegLib import InteractiveSession
+from InteractiveSegLib.placement import in_slices
 from InteractiveSegLib.reformat import Plane
+
+
+def starts_anew(labels: np.ndarray, view: Plane | tuple[int, int], before) -> bool:
+    """True where a view was not spoken to yet, and prompts in views that cross it made all that it shows of the labels (k, j, i).
+
+    Such masks, seen edge-on, are stripes and no start for a prediction. view: a plane, or (array axis, index) of a slice; before:
+    the prompts so far, as Given.
+    """
+    slices = {(one.axis, n) for one in before if one.plane is None for n in in_slices(one.prompt, labels.shape, one.axis)}
+    planes = [one.plane for one in before if one.plane is not None]
+    if isinstance(view, Plane):
+        spoken_to, voxels = any(view.is_same(plane) for plane in planes), view.voxels(labels.shape)
+    else:
+        spoken_to, voxels = view in slices, _voxels_of_slice(labels.shape, *view)
+    shown = voxels[voxels >= 0]
+    shown = shown[labels.ravel()[shown] != 0]
+    places = np.unravel_index(shown, labels.shape)
+    crossed = np.zeros(shown.shape, bool)
+    for axis, index in slices:
+        crossed |= places[axis] == index
+    for plane in planes:
+        crossed |= np.isin(shown, plane.voxels(labels.shape))
+    return not spoken_to and len(shown) > 0 and bool(crossed.all())
+
+
+def _voxels_of_slice(shape, axis: int, index: int) -> np.ndarray:
+    """Numbers of the slice's voxels in the order of the array."""
+    places = np.indices([1 if along == axis else n for along, n in enumerate(shape)])
+    places[axis] += index
+    return np.ravel_multi_index(tuple(places), shape)
 
 
 class PlaneSession:
@@ -15,9 +46,12 @@ class PlaneSession:
         self.session: InteractiveSession = make(plane.sample(volume)[None], affine @ plane.to_ijk)
         self._labels, self._prompts = np.zeros(plane.shape, np.uint8), ()
 
-    def bring(self, labels: np.ndarray, prompts: tuple) -> None:
-        """To the volume's labels (k, j, i) as they are now, and the prompts given on this plane; what it knew more of is kept."""
-        cut = self.plane.cut(labels)
+    def bring(self, labels: np.ndarray, prompts: tuple, anew: bool = False) -> None:
+        """To the volume's labels (k, j, i) as they are now, and the prompts given on this plane; what it knew more of is kept.
+
+        anew: without any label.
+        """
+        cut = self.plane.cut(labels) if not anew else np.zeros(self.plane.shape, np.uint8)
         same_prompts = len(prompts) == len(self._prompts) and all(a is b for a, b in zip(prompts, self._prompts))
         if not same_prompts or not np.array_equal(cut, self._labels):
             self.session.restore(cut[None], [(prompt, 0) for prompt in prompts])

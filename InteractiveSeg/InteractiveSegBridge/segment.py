@@ -30,6 +30,9 @@ class LabelCrop(NamedTuple):
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.labels.shape))
 
 
+NOTHING = LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+
+
 class Seen(NamedTuple):
     """The segments' voxels as they were at a stamp, so that they are read once."""
 
@@ -62,7 +65,7 @@ def read_labels(segmentation, segment_ids, volume) -> LabelCrop:
     crops = [read_segment(segmentation, segment_id, volume) for segment_id in segment_ids]
     filled = [crop for crop in crops if not crop.empty]
     if not filled:
-        return LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
+        return NOTHING
     if len(crops) == 1:
         return LabelCrop(crops[0].start, crops[0].mask.view(np.uint8))
     start = tuple(min(crop.start[axis] for crop in filled) for axis in range(3))

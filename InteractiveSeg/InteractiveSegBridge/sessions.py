@@ -4,11 +4,10 @@ Knows no Qt and no effect.
 """
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import numpy as np
 
@@ -20,33 +19,11 @@ from InteractiveSegLib.types import LabelUpdate, bounding_box
 
 from . import records
 from .mrml import ijk_to_ras, volume_array
-from .planes import PlaneSession
+from .planes import PlaneSession, starts_anew
 from .preload import preload_torch
 from .records import Given
-from .segment import LabelCrop, Seen, digest, read_labels, segments_stamp
-
-NOTHING = LabelCrop((0, 0, 0), np.zeros((0, 0, 0), np.uint8))
-
-
-class Choice(NamedTuple):
-    """What answers. targets: names that the model knows, one for each segment, or None. context: a ContextSet, or None."""
-
-    model: str
-    device: str = "auto"
-    targets: tuple[str, ...] | None = None
-    context: object | None = None
-
-
-class State(NamedTuple):
-    """What the segments held after one step, the prompts behind it, and where the session that made it was then.
-
-    engine, depth: the InteractiveSession and the number of steps it had made; None where no session was asked.
-    """
-
-    digest: bytes
-    given: tuple[Given, ...]
-    engine: InteractiveSession | None = None
-    depth: int = 0
+from .segment import NOTHING, LabelCrop, Seen, digest, read_labels, segments_stamp
+from .states import Choice, State
 
 
 class SegmentSession:
@@ -163,31 +140,54 @@ class SegmentSession:
 
     # In the worker's thread
 
-    def act(self, choice: Choice, action: Callable, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
-        """One action from the voxels that `look` returned: segment id -> the update to write. All of it happens, or nothing.
+    def act(self, choice: Choice, steps: Callable, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
+        """Several steps from the voxels that `look` returned: segment id -> the update to write. All of them happen, or none.
 
-        action(session): makes one step and returns its update; or is a generator that yields after each of several steps.
+        steps(session): a generator that yields after each step of the session.
         """
         self._given = self._open(choice, seen)
+        old = self._engine.labels.copy()
         with self._whole():
-            return self._updates(self._followed(action(self._engine)))
+            for _ in steps(self._engine):
+                self._depth += 1
+        return self._updates(self._difference(old))
 
     def add(self, choice: Choice, given: Given, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
         """Give a prompt."""
         before = self._open(choice, seen)
-        prompt = self._labelled(given)
-        if given.plane is None:
-            self._engine.set_slice(given.axis, 0)
-            update = self._engine.add(prompt)
-            said = self._engine.prompts[-1]
-        else:
-            on_plane = self._on_plane(choice, given.plane, before)
-            on_plane.session.add(prompt)
-            said = on_plane.session.prompts[-1]
-            update = self._engine.set_labels(on_plane.put(self._engine.labels))
-        self._depth += 1
+        old = self._engine.labels.copy()
+        with self._whole():
+            if given.plane is None:
+                said = self._add_in_slice(given, before)
+            else:
+                said = self._add_on_plane(choice, given, before)
         self._given = (*before, given._replace(prompt=said if said.label is None else replace(said, label=None)))
-        return self._updates(update)
+        return self._updates(self._difference(old))
+
+    def _add_in_slice(self, given: Given, before: tuple[Given, ...]):
+        """The prompt as the session heard it."""
+        indices = list(in_slices(given.prompt, self.shape, given.axis)) if not self._engine.family.volumetric else ()
+        if len(indices) == 1 and starts_anew(self._engine.labels, (given.axis, indices[0]), before):
+            labels = self._engine.labels.copy()
+            np.moveaxis(labels, given.axis, 0)[indices[0]] = 0
+            self._engine.set_labels(labels)
+            self._depth += 1
+        self._engine.set_slice(given.axis, 0)
+        self._engine.add(self._labelled(given))
+        self._depth += 1
+        return self._engine.prompts[-1]
+
+    def _add_on_plane(self, choice: Choice, given: Given, before: tuple[Given, ...]):
+        """The same, on a plane."""
+        on_plane = self._on_plane(choice, given.plane, before, starts_anew(self._engine.labels, given.plane, before))
+        on_plane.session.add(self._labelled(given))
+        self._answer_on_plane(on_plane.put(self._engine.labels))
+        self._depth += 1
+        return on_plane.session.prompts[-1]
+
+    def _answer_on_plane(self, labels: np.ndarray) -> None:
+        """One step of the session: what a prompt on a plane has given."""
+        self._engine.set_labels(labels)
 
     def predict_plane(self, choice: Choice, plane: Plane, seen: LabelCrop | None) -> dict[str, MaskUpdate]:
         """What the model says of a plane before any prompt."""
@@ -259,16 +259,6 @@ class SegmentSession:
         finally:
             if not finished:
                 self.take_back()
-
-    def _followed(self, action) -> LabelUpdate:
-        """The update of an action, its steps counted."""
-        if not inspect.isgenerator(action):
-            self._depth += 1
-            return action
-        before = self._engine.labels.copy()
-        for _ in action:
-            self._depth += 1
-        return self._difference(before)
 
     def _difference(self, before: np.ndarray) -> LabelUpdate:
         """From these labels to those of the session now."""
@@ -351,11 +341,11 @@ class SegmentSession:
         engine.restore(labels, heard)
         return 1
 
-    def _on_plane(self, choice: Choice, plane: Plane, given: tuple[Given, ...]) -> PlaneSession:
-        """The session on a plane's picture, with the labels and the prompts as they are now."""
+    def _on_plane(self, choice: Choice, plane: Plane, given: tuple[Given, ...], anew: bool = False) -> PlaneSession:
+        """The session on a plane's picture, with the labels and the prompts as they are now; anew: without the labels."""
         if self._plane is None or not plane.is_same(self._plane.plane):
             self._plane = PlaneSession(plane, self._image, self._affine, lambda image, affine: self._make(choice, image, affine))
-        self._plane.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)))
+        self._plane.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)), anew)
         return self._plane
 
     def _change_slices(self, choice: Choice, axis: int, slices: set[int], after: tuple[Given, ...]) -> None:

@@ -14,8 +14,9 @@ from InteractiveSegLib.annotation import OpenCase, Study
 from InteractiveSegLib.annotation.actions import action_of, pack_mask, standing
 
 from .records import Given
-from .segment import digest, read_labels
-from .sessions import NOTHING, Choice, SegmentSession, State
+from .segment import NOTHING, digest, read_labels
+from .sessions import SegmentSession
+from .states import Choice, State
 from .tasks import Cancelled
 from .worker import Task
 
@@ -59,8 +60,11 @@ class CaseEngine:
         self.case.do({"restore": {"mask": pack_mask(labels != 0), "prompts": said}})
 
     def set_labels(self, labels):
-        """A prompt on a tilted plane was answered: it counts as one, and its result is kept as a mask."""
-        return self.case.do({"set_mask": pack_mask(labels != 0), "tilted": True})
+        return self.case.set_mask(labels)
+
+    def answer_on_plane(self, labels) -> None:
+        """A prompt on a tilted plane counts as one, and its result is kept as a mask."""
+        self.case.do({"set_mask": pack_mask(labels != 0), "tilted": True})
 
     def accept(self, case: str = ""):
         raise InteractiveSegError("This case belongs to a study: accept it in the module Interactive Segmentation.")
@@ -86,6 +90,9 @@ class CaseSegment(SegmentSession):
 
     def rest(self) -> None:
         """The journal goes on for as long as the case is open."""
+
+    def _answer_on_plane(self, labels: np.ndarray) -> None:
+        self._case_engine.answer_on_plane(labels)
 
     def _new_engine(self, choice: Choice) -> CaseEngine:
         return self._case_engine

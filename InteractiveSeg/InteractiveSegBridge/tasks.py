@@ -10,7 +10,8 @@ from InteractiveSegLib import InteractiveSegError
 
 from .records import Given
 from .segment import write_updates
-from .sessions import Choice, SegmentSession
+from .sessions import SegmentSession
+from .states import Choice
 from .worker import Task
 
 logger = logging.getLogger(__name__)

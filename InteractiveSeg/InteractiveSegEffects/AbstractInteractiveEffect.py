@@ -15,7 +15,7 @@ from InteractiveSegBridge import advice, mrml
 from InteractiveSegBridge.markers import PromptMarkers
 from InteractiveSegBridge.records import Given
 from InteractiveSegBridge.resources import resource_path
-from InteractiveSegBridge.sessions import Choice
+from InteractiveSegBridge.states import Choice
 from InteractiveSegBridge.tasks import Acceptance, PlanePrediction, Prediction, Prompting, Propagation, StartOver, WarmUp
 from InteractiveSegBridge.workbench import workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import qt
-from InteractiveSegBridge.advice import missing_weights
+from InteractiveSegBridge.advice import can_fuse, missing_weights
 from InteractiveSegPanels.widgets import row
 
 from InteractiveSegLib.models import find_family, list_families
-from InteractiveSegLib.rounds import has_quality
 
 from . import keys
 
@@ -79,9 +78,9 @@ class OptionsPanel:
     def _addVolume(self) -> None:
         self.firstSpin, self.lastSpin = _spin(0, 0, 0), _spin(0, 0, 0)
         self.fuseBox = qt.QCheckBox("keep the better of two rounds")
-        self.fuseBox.enabled = self.fuseBox.checked = has_quality()
+        self.fuseBox.enabled = self.fuseBox.checked = can_fuse()
         self.fuseBox.toolTip = (
-            "A network compares each slice with what the round before gave" if has_quality()
+            "A network compares each slice with what the round before gave" if can_fuse()
             else "The network that compares two rounds has no shipped weights: the newer round is taken"
         )
         self._layout.addRow("Slices:", row(self.firstSpin, qt.QLabel("to"), self.lastSpin, self.fuseBox))

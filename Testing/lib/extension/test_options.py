@@ -157,6 +157,17 @@ def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, car
     assert len(workbench().prompts(a_stage.editor_node)) == 2
 
 
+def test_an_effect_can_be_chosen_where_there_is_no_list_of_weights_and_says_so(make_stage, monkeypatch, tmp_path):
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    models.load.cache_clear()
+    stage = make_stage(family=list_families()[0].name)
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    assert not stage.effect.panel.fuseBox.enabled
+    assert "not shipped" in stage.effect.panel.familyCombo.currentText
+    assert str(tmp_path) in stage.application.dialogs[-1]
+
+
 def test_propagating_nothing_is_told_in_one_sentence(a_stage):
     a_stage.effect.panel.propagateButton.click()
     a_stage.settle()

@@ -110,6 +110,31 @@ def test_after_a_crash_the_page_offers_the_case_in_work_with_prompts_and_mask(a_
     assert not again.mask()[8, 40, 28]
 
 
+def test_a_prompt_in_a_tilted_view_counts_and_what_it_gave_is_kept(a_page, make_page, folder):
+    a_page.press(a_page.panel.nextButton)
+    a_page.show_slice_of(CENTRE_KJI, tilt_degrees=30)
+    a_page.click(CENTRE_KJI)
+    a_page.settle()
+    first = a_page.mask()
+    assert first[CENTRE_KJI]
+    assert len(set(np.argwhere(first)[:, 0].tolist())) > 1, "the view cuts several slices"
+    a_page.click((8, 40, 28), control=True)
+    a_page.settle()
+    a_page.page.editor.undo()
+    assert (a_page.mask() == first).all()
+    a_page.click((8, 22, 28))
+    a_page.settle()
+    assert a_page.panel.study.case.prompts == 3
+    mask = a_page.mask()
+    a_page.page.editor.setActiveEffect(None)
+    _shared.pop().close()
+    slicer.mrmlScene.Clear(0)
+    again = make_page()
+    again.open(folder)
+    again.press(again.panel.nextButton)
+    assert (again.mask() == mask).all()
+
+
 def test_undo_moves_and_edits_by_hand_are_in_the_journal_too(a_page, folder):
     a_page.press(a_page.panel.nextButton)
     a_page.click(CENTRE_KJI)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
+from flood import FloodNetwork
 from geometries import GEOMETRIES, put_under_transform
 from InteractiveSegBridge import mrml
 from InteractiveSegBridge.workbench import _shared, workbench
@@ -114,6 +115,50 @@ def test_what_other_effects_drew_beside_the_plane_stays_and_on_it_is_where_the_p
     tilted.settle()
     assert tilted.mask()[CENTRE_KJI]
     assert tilted.mask()[beside].all()
+
+
+@pytest.fixture()
+def starts(monkeypatch):
+    """Where each prediction started from: its slice's largest logit of the mask before, 0 for none."""
+    found, predict = [], FloodNetwork.predict
+
+    def watched(network, images, prompts, previous):
+        found.append(float(np.max(previous)))
+        return predict(network, images, prompts, previous)
+
+    monkeypatch.setattr(FloodNetwork, "predict", watched)
+    return found
+
+
+@pytest.mark.parametrize(("axis", "tilt"), [(1, 0), (2, 0), (0, 35)])
+def test_masks_that_are_seen_edge_on_are_no_start_for_a_view_that_crosses_them(a_stage, starts, axis, tilt):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    empty = starts[-1]
+    a_stage.show_slice_of(CENTRE_KJI, axis, tilt_degrees=tilt)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert starts[-1] == empty
+    assert dice(np.moveaxis(a_stage.mask(), axis, 0)[CENTRE_KJI[axis]], np.moveaxis(TRUTH, axis, 0)[CENTRE_KJI[axis]]) > 0.8
+    a_stage.click((K, J + 4, COLUMN + 2))
+    a_stage.settle()
+    assert starts[-1] > empty, "a second prompt in the view starts from the first one's answer"
+
+
+@pytest.mark.parametrize("tilt", [0, 35])
+def test_what_was_painted_by_hand_is_where_a_view_starts(a_stage, starts, tilt):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    painted = a_stage.mask()
+    painted[K - 3 : K + 4, J - 6 : J + 6, COLUMN - 5 : COLUMN + 5] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        painted.astype(np.uint8), a_stage.segmentation, a_stage.segment_id, a_stage.volume
+    )
+    empty = starts[-1]
+    a_stage.show_slice_of(CENTRE_KJI, 0 if tilt else 1, tilt_degrees=tilt)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert starts[-1] > empty
 
 
 @pytest.mark.parametrize(("effect", "kind"), [
