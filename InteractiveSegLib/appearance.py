@@ -1,8 +1,10 @@
-"""Whether a mask that was carried to a slice still lies on the object, or on what surrounds it. Knows tensors only.
+"""What the brightness of a slice says of a mask that was carried to it: object, or what surrounds it? Knows tensors only.
 
-Ours: neither XMem nor LIM-Net has a rule for where an object ends, and a memory that has seen no empty slice goes on drawing.
+Ours: neither XMem nor LIM-Net looks at the pixels' own brightness or has a rule for where an object ends.
 """
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch.nn import functional as F
@@ -11,6 +13,11 @@ BINS = 24  # of brightness
 TAIL = 0.01  # share of the pixels beyond the first and the last bin, either
 RARE = 0.01  # added to the share of each bin, so that a brightness never seen decides nothing by itself
 RING = 0.3  # width of the surroundings in radii of the object
+LIMIT = 2.0  # of a bin's log ratio
+WEIGHT = 1.0  # of the pixels' log ratio beside the network's logit
+BLUR = 5  # side of the square that a pixel's log ratio is averaged over
+FAINT = 0.002  # probability below which the network knows better, whatever the pixels look like
+UNLIKE = -0.2  # likeness below which an object is taken to have ended
 TELLING = 0.1  # mean log ratio of the object's own pixels below which it looks like its surroundings, for endless pixels
 
 
@@ -34,7 +41,7 @@ class Appearance:
         ends = [int(share * (len(both) - 1)) for share in (TAIL, 1 - TAIL)]
         self.low, self.high = both[ends].tolist()
         shares = [torch.bincount(self.bins(x), minlength=BINS) / max(1, len(x)) + RARE for x in (inside, around)]
-        self.ratio = (shares[0] / shares[1]).log()  # of each bin
+        self.ratio = (shares[0] / shares[1]).log().clamp(-LIMIT, LIMIT)  # of each bin
         self.own = float(self.ratio[self.bins(inside)].mean())
         chance = BINS * (1 / len(inside) + 1 / max(1, len(around)))  # twice what as many pixels of one kind would give
         self.telling = self.own > TELLING + chance
@@ -51,3 +58,35 @@ class Appearance:
         if not self.telling or not mask.any():
             return 1.0
         return float(self.ratio[self.bins(image[mask])].mean()) / self.own
+
+    def evidence(self, image: torch.Tensor) -> torch.Tensor:
+        """(H, W): how much more a place of an image (H, W) looks like the object than like the surroundings; 0 where unknown."""
+        if not self.telling:
+            return torch.zeros_like(image)
+        return F.avg_pool2d(self.ratio[self.bins(image)][None], BLUR, 1, BLUR // 2, count_include_pad=False)[0]
+
+
+class AppearanceGuide:
+    """Judges carried masks by the slices whose masks are known, object by object."""
+
+    def __init__(self, image_of: Callable[[int], torch.Tensor], given: Mapping[int, torch.Tensor]) -> None:
+        """image_of: index -> (1, H, W) in [0, 1]; given: index -> (objects, H, W) in [0, 1]."""
+        self.image_of = image_of
+        self.looks: list[Appearance | None] = []
+        for n in range(len(next(iter(given.values())))):
+            shown = [index for index, masks in given.items() if (masks[n] > 0.5).any()]
+            known = (torch.cat([image_of(i) for i in shown]), torch.stack([given[i][n] > 0.5 for i in shown])) if shown else None
+            self.looks.append(Appearance(*known) if known else None)
+
+    def weigh(self, index: int, found: torch.Tensor) -> torch.Tensor:
+        """The probabilities (objects, H, W) in the light of the slice's pixels."""
+        image = self.image_of(index)[0].float()
+        evidence = torch.stack([torch.zeros_like(image) if look is None else look.evidence(image) for look in self.looks])
+        weighed = (found.float().clamp(FAINT, 1 - FAINT).logit() + WEIGHT * evidence).sigmoid()
+        return torch.where(found > FAINT, weighed, found.float())
+
+    def left(self, index: int, found: torch.Tensor) -> torch.Tensor:
+        """Bool (objects,): what is drawn looks clearly more like the surroundings of the known masks than like them."""
+        image = self.image_of(index)[0].float()
+        unlike = [look is not None and look.likeness(image, mask) < UNLIKE for look, mask in zip(self.looks, found > 0.5)]
+        return torch.tensor(unlike, device=found.device)

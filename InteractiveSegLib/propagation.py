@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from . import models
-from .appearance import Appearance
+from .appearance import AppearanceGuide
 from .device import half_precision, send
 from .geometry import Canvas, Window, normalise
 from .interpolation import Between
 from .models.limnet.memory import PUBLISHED, MemoryConfig
-from .models.limnet.propagation import EncodedSlices, Left, propagate
+from .models.limnet.propagation import EncodedSlices, propagate
 from .plan import Plan
 from .types import bounding_box
 
@@ -28,7 +28,6 @@ WIDER = 1.6  # how much more a canvas shows after an object reached its edge
 BATCH = 16  # slices per call of the quality network
 AHEAD = 8  # slices that a graphics card encodes together
 TRUST = 0.5  # weight of the network's logits beside what the shape of known masks says of a slice between them
-UNLIKE = -0.2  # likeness below which an object is taken to have ended, see appearance.py
 EDGE = 1.0  # pixels within which that shape is unsure of its edge
 SAMPLES = 2_000_000  # voxels that the volume's window is estimated from
 
@@ -170,7 +169,7 @@ class Propagator:
             whole = True
             given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
             runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, self.patience, self.precision,
-                             self.leaving(given))
+                             AppearanceGuide(self.on_canvas, given))
             for index, tensor in runs:
                 if index in inner:
                     found[index] = inner[index] * np.uint8(255)
@@ -181,21 +180,6 @@ class Propagator:
                 else:
                     found[index] = self.expanded(tensor, between.distances(index))
                 yield index
-
-    def leaving(self, given: Mapping[int, torch.Tensor]) -> Left:
-        """The rule that ends a run: what is drawn looks clearly more like the surroundings of the known masks than like them."""
-        looks = []
-        for n in range(len(next(iter(given.values())))):
-            shown = [index for index, masks in given.items() if (masks[n] > 0.5).any()]
-            looks.append(Appearance(torch.cat([self.on_canvas(index) for index in shown]),
-                                    torch.stack([given[index][n] > 0.5 for index in shown])) if shown else None)
-
-        def left(index: int, found: torch.Tensor) -> torch.Tensor:
-            image = self.on_canvas(index)[0]
-            return torch.tensor([look is not None and look.likeness(image, mask) < UNLIKE
-                                 for look, mask in zip(looks, found > 0.5)], device=found.device)
-
-        return left
 
     @torch.inference_mode()
     def expanded(self, seen: torch.Tensor, distances: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
+from typing import Protocol
 
 import torch
 from torch.nn import functional as F
@@ -17,7 +18,16 @@ from .memory import PUBLISHED, Memory, MemoryConfig
 from .xmem import STRIDE, Features, XMem, aggregate
 
 Encode = Callable[[int, Sequence[int]], Features]  # an index, and those that will be asked for next
-Left = Callable[[int, torch.Tensor], torch.Tensor]  # an index, probabilities (objects, H, W) -> bool (objects,): no longer there
+
+
+class Guide(Protocol):
+    """What the image itself says of masks that were carried to a slice, (objects, H, W) in [0, 1]."""
+
+    def weigh(self, index: int, found: torch.Tensor) -> torch.Tensor:
+        """The probabilities in the light of the slice's pixels."""
+
+    def left(self, index: int, found: torch.Tensor) -> torch.Tensor:
+        """Bool (objects,): which ones are no longer there."""
 
 
 def padding(height: int, width: int) -> tuple[int, int, int, int]:
@@ -180,22 +190,23 @@ class Tracker:
 
 
 def sweep(
-    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: range, patience: int, left: Left | None
+    tracker: Tracker, encode_slice: Encode, masks: Mapping[int, torch.Tensor], indices: range, patience: int, guide: Guide | None
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(index, probabilities (objects, H, W)) along `indices`, of which the first has a mask; every mask met is taken in.
 
-    When no mask is ahead, an object that was `left` once stays away, and the run ends where all were, or after `patience`
-    slices in a row that show nothing.
+    When no mask is ahead, an object that the guide finds left stays away, and the run ends where all are, or after `patience`
+    slices in a row that show nothing. The memory keeps the network's own masks: weighed ones drifted away.
     """
     ahead = set(indices) & set(masks)
     nothing, there = 0, 1.0
     for n, index in enumerate(indices):
         found = tracker.step(encode_slice(index, indices[n + 1:]), masks.get(index), last=index == indices[-1])
-        if left is not None and not ahead:
-            there = there * (~left(index, found))[:, None, None]
-            found = found * there
-            if not there.any():
-                return
+        if guide is not None and index not in masks:
+            if not ahead:
+                there = there * ~guide.left(index, found)[:, None, None]
+                if not there.any():
+                    return
+            found = guide.weigh(index, found) * there
         yield index, found
         ahead.discard(index)
         nothing = 0 if (found > 0.5).any() else nothing + 1
@@ -211,13 +222,13 @@ def propagate(
     config: MemoryConfig = PUBLISHED,
     patience: int = 3,
     precision: torch.dtype | None = None,
-    left: Left | None = None,
+    guide: Guide | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Masks of some slices carried through `extent`: (index, probabilities (objects, H, W)), a slice at a time.
 
     Up from the lowest slice with a mask, then down from the highest with a fresh memory. A slice between two with masks is
     yielded twice; the second time both runs are fused, each weighted by how near its mask is. The slices with masks come
-    as they were given. Beyond the outermost masks a run ends where `left` says so, or after `patience` slices in a row that
+    as they were given. Beyond the outermost masks a run ends where the guide says so, or after `patience` slices in a row that
     show nothing; slices that are never yielded hold nothing. The caller may stop at any slice.
 
     encode_slice: see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size. extent: consecutive
@@ -230,11 +241,11 @@ def propagate(
     size = tuple(masks[given[0]].shape[-2:])
     upward, downward = range(given[0], extent.stop), range(given[-1], extent.start - 1, -1)
     rising: dict[int, torch.Tensor] = {}
-    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, upward, patience, left):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, upward, patience, guide):
         if index < given[-1]:
             rising[index] = found
         yield index, masks[index].to(found) if index in masks else found
-    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, downward, patience, left):
+    for index, found in sweep(Tracker(network, config, size, precision), encode_slice, masks, downward, patience, guide):
         if index in masks:
             continue
         if index > given[0]:
