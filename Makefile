@@ -9,7 +9,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3.10 python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint test-slicer tour
+.PHONY: help demo test lint test-cuda test-slicer tour
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +19,11 @@ demo: $(STAMP) ## build a small study, segment it, write demo/report.html
 
 test: lint ## run the linter and all tests
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest
+
+test-cuda: $(STAMP) ## with a CUDA device: the tests that need it, the memory and the speed of every family
+	$(PYTHON) -m pytest -m cuda Testing/lib/test_cuda.py
+	$(VENV)/bin/interactive-seg benchmark --memory --device cuda
+	$(VENV)/bin/interactive-seg benchmark --device cuda
 
 test-slicer: ## run the self-tests in an application: make test-slicer SLICER=/path/to/Slicer
 	@test -x "$(SLICER)" || { echo "Give the application: make test-slicer SLICER=/path/to/Slicer" >&2; exit 2; }

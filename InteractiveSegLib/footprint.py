@@ -1,6 +1,6 @@
 """How much memory each family takes: one formula and a table of measured constants. Reading it needs no torch.
 
-Bytes = base + asked x what a network sees at once (slices, times targets) + kept x what stays there (MultiverSeg's examples,
+Bytes = base + asked x what a network sees at once (slices times targets, or examples) + kept x what stays there (examples,
 VerSe's and propagation's encoded slices) + voxel x voxels of the image. base holds the weights. `interactive-seg benchmark
 --memory` prints the estimate beside what a fresh process then took.
 """
@@ -32,17 +32,25 @@ class Footprint:
 
 
 UNMEASURED = (Footprint(3, 300),)  # a family that has no row yet
-# Peak of a fresh process above what it held before the network was loaded, float32 and AMX's bfloat16 on a CPU with Linux.
+# Peak of a fresh process above what it held before the network was loaded: measured on a CPU with Linux, float32, and bfloat16
+# for what multiplies in it where the processor can.
 CPU = {
     "scribbleprompt": (Footprint(3, 27, 17.4), Footprint(16, 65, 52.5)),
-    "multiverseg": (Footprint(3, 59, 0, 2.3), Footprint(76, 500, 0, 60)),
+    "multiverseg": (Footprint(3, 49, 3.5, 6.3), Footprint(76, 160, 101, 40)),
     "limnet": (Footprint(3, 60, 20), Footprint(124, 400, 60)),
-    "verse": (Footprint(5, 68, 15.4, 1.8), Footprint(180, 300, 80, 20)),
+    "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 300, 80, 20)),
     "tis": (Footprint(3, 74, 0, 0, 220),),
-    PROPAGATION: (Footprint(7, 45, 0, 0.28, 4.8), Footprint(249, 900, 0, 16, 4.8)),
+    PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 900, 0, 16, 4.8)),
 }
-# What the same steps allocate on a graphics card, counted on the CPU tensor by tensor; cuDNN's workspaces come on top.
-CUDA = CPU
+# What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
+CUDA = {
+    "scribbleprompt": (Footprint(3, 20, 8), Footprint(16, 30, 60)),
+    "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 80, 20)),
+    "limnet": (Footprint(3, 30, 20), Footprint(124, 180, 120)),
+    "verse": (Footprint(5, 30, 6, 1.5), Footprint(180, 200, 60, 22)),
+    "tis": (Footprint(3, 120, 0, 0, 220),),
+    PROPAGATION: (Footprint(7, 40, 0, 0.28), Footprint(249, 750, 0, 16)),
+}
 
 
 def needed(
@@ -56,12 +64,13 @@ def needed(
     table = CPU if plan.device == "cpu" else CUDA
     row = nearest(table.get(family, UNMEASURED), file_megabytes(family, weights))
     slices = shape[0] if len(shape) == 3 else 1
+    at_once = min(examples, plan.chunk) if family == "multiverseg" else min(asked, plan.batch)
     kept = {
         "multiverseg": min(examples, plan.examples) * row.kept,
         "verse": min(slices, plan.looks) * row.kept,
         PROPAGATION: min(slices * row.kept, plan.kept / MIB),
     }.get(family, 0)
-    return (row.base + row.asked * min(asked, plan.batch) + kept) * MIB + row.voxel * math.prod(shape)
+    return (row.base + row.asked * at_once + kept) * MIB + row.voxel * math.prod(shape)
 
 
 def file_megabytes(family: str, weights: Path | None) -> float:
