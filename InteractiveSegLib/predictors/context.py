@@ -5,6 +5,7 @@ probabilities (section 5). Ours: what the examples say is used in the way that p
 """
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..context import ContextSet
 from ..geometry import Canvas, normalise
 from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
-from ..prompts import Box, Lasso
+from ..prompts import Box, Lasso, Prompt
 from ..rasterise import MASK_LOGIT
 from ..types import InteractiveSegError, bounding_box
 from . import Setting
@@ -21,6 +22,7 @@ from .evidence import ALONE, AROUND, WHOLE, best_way
 from .examples import Examples, Ids, side_of, surroundings
 from .slices import Request, SlicePredictor, keep_prompts, prompted_area
 
+KEPT = 32  # slices of which is known what the examples said around the first prompt
 SENTENCES = {
     ALONE: "The examples have not proved themselves on the last cases: prompts are answered without them.",
     AROUND: "The examples answer around the first prompt of a slice, which did best on the last cases.",
@@ -40,6 +42,8 @@ class ContextPredictor:
         self.network, self.first, self.always = network, first, always or not network.refines
         self.examples = Examples(network, context, budget, plan, first.window)
         self.notice = ""
+        # By slice and id() of its first prompt, which is kept beside so that no other gets the same.
+        self._first_said: OrderedDict[tuple[tuple[int, int], int], tuple[Prompt, np.ndarray | None]] = OrderedDict()
 
     @classmethod
     def of(cls, setting: Setting) -> ContextPredictor:
@@ -65,8 +69,12 @@ class ContextPredictor:
         return [self.answer(request, ids, way, self.first) for request in requests]
 
     def answer(self, request: Request, ids: Ids, way: str, first: SlicePredictor) -> np.ndarray:
-        """Logits (rows, columns) of one slice, from these examples. first: for slices of this spacing."""
-        if not self.network.refines:
+        """Logits (rows, columns) of one slice, from these examples. first: for slices of this spacing.
+
+        Ours: around a prompt, what the examples said keeps a share in every later answer, the smaller the more prompts there are.
+        Before any prompt they are wrong more often, and a share of that took more clicks.
+        """
+        if self.always:
             return answer(request, self.examples.whole(ids, request.image), first)
         previous = request.previous
         if len(request.prompts) <= 1 and previous is not None and not (previous > 0).any():
@@ -75,9 +83,26 @@ class ContextPredictor:
             return answer(request, self.examples.whole(ids, request.image), first)
         if not request.prompts:
             return np.full(request.image.shape, -MASK_LOGIT, np.float32)
-        if request.previous is None and way == AROUND:
-            request = replace(request, previous=self._around(request, ids, first))
-        return first.predict([request])[0]
+        said = self._said(request, ids, first) if way == AROUND else None
+        if request.previous is None:
+            request = replace(request, previous=said)
+        logits = first.predict([request])[0]
+        if said is not None:
+            logits += (said - logits) / (1 + len(request.prompts))
+            keep_prompts(logits, request.prompts)
+        return logits
+
+    def _said(self, request: Request, ids: Ids, first: SlicePredictor) -> np.ndarray | None:
+        """What the examples said around the first prompt; None where that came to a mask which is not the predictor's own."""
+        opening, previous = request.prompts[0], request.previous
+        key = (request.key, id(opening))
+        if previous is not None and (np.abs(previous) == MASK_LOGIT).all():
+            self._first_said.pop(key, None)
+        elif previous is None and len(request.prompts) == 1:
+            self._first_said[key] = opening, self._around(request, ids, first)
+            while len(self._first_said) > KEPT:
+                self._first_said.popitem(last=False)
+        return self._first_said.get(key, (None, None))[1]
 
     def _around(self, request: Request, ids: Ids, first: SlicePredictor) -> np.ndarray | None:
         """What the examples say of the surroundings of the prompts; None where no prompt says where the object is.

@@ -1,4 +1,6 @@
 """Examples are used in the way that proved itself on the last of them: before a prompt, around the first one, or not at all."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shapes import ellipsoid
@@ -8,7 +10,7 @@ from InteractiveSegLib.context import ContextSet, Provenance
 from InteractiveSegLib.models import load
 from InteractiveSegLib.predictors import evidence
 from InteractiveSegLib.predictors.context import ContextPredictor
-from InteractiveSegLib.predictors.slices import Request, SlicePredictor
+from InteractiveSegLib.predictors.slices import Request, SlicePredictor, keep_prompts
 
 SHAPE = (128, 128)
 
@@ -68,6 +70,23 @@ def test_where_the_object_moves_the_first_prompt_says_where_and_the_examples_say
     helped = predictor.predict([Request(image, prompts, silent)])[0]
     alone = predictor.first.predict([Request(image, prompts, None)])[0]
     assert dice(helped > 0, truth) > dice(alone > 0, truth) + 0.05
+
+
+def test_what_the_examples_said_around_the_first_prompt_counts_less_with_every_prompt_until_a_mask_is_drawn():
+    predictor, (image, _) = predictor_of(context_of(MOVING)), case((80, 84), bright=False)
+    prompts = (Click((80, 84)), Click((84, 84)), Click((60, 60), positive=False))
+    said = predictor._around(Request(image, prompts[:1], None), predictor.examples.ids(), predictor.first)
+    before = None
+    for count in (1, 2, 3):
+        request = Request(image, prompts[:count], before)
+        plain = predictor.first.predict([replace(request, previous=said if before is None else before)])[0]
+        expected = plain + (said - plain) / (1 + count)
+        keep_prompts(expected, request.prompts)
+        before = predictor.predict([request])[0]
+        assert np.allclose(before, expected, atol=1e-4)
+    drawn = Request(image, prompts, np.where(before > 0, np.float32(4), np.float32(-4)))
+    for request in (drawn, replace(drawn, previous=before)):
+        assert np.array_equal(predictor.predict([request])[0], predictor.first.predict([request])[0])
 
 
 def test_a_box_says_how_large_the_object_is():
