@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     names, cases = refinement.load_cases(args.data, args.max_volumes)
     make = partial(make_session, device=device)
     ours = partial(make, model="tis", weights=args.weights)
-    methods = {"TIS": ours, **{path.stem: partial(make, model="tis", weights=path) for path in args.ablations}}
+    methods = {"TIS": ours, **{named(path): partial(make, model="tis", weights=path) for path in args.ablations}}
     methods.update((peer, partial(make, model=peer)) for peer in args.peers.split(",") if peer != "none")
     args.out.mkdir(parents=True, exist_ok=True)
     about = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
@@ -72,6 +72,11 @@ def run(args: argparse.Namespace) -> int:
     print(text)
     print(f"\n{about['volumes']} volumes of {about['subjects']} subjects, {device}, {threads} thread(s); saved in {args.out}")
     return 0
+
+
+def named(weights: Path) -> str:
+    """What a file of weights is called in the table; in a run's folder all are called alike."""
+    return weights.parent.name if weights.stem == "weights" else weights.stem
 
 
 def make_session(

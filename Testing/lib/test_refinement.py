@@ -8,6 +8,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import InteractiveSession
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.evaluation import refinement
+from InteractiveSegLib.weights import shipped_file
 
 NAMES = ("anterior", "posterior")
 SHAPE = (24, 32, 24)
@@ -81,6 +82,18 @@ def test_the_command_compares_tis_with_peers_on_damaged_starts(tmp_path, capsys)
             assert f"| {start} | posterior | {method} | 1 |" in said
     assert (tmp_path / "out" / "curve.png").stat().st_size > 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["volumes"] == 1
+
+
+def test_weights_of_several_runs_keep_apart_in_the_table(tmp_path, capsys):
+    runs = [tmp_path / name / "weights.safetensors" for name in ("whole", "part")]
+    for path in runs:
+        path.parent.mkdir()
+        path.write_bytes(shipped_file("tis-hippocampus").read_bytes())
+    command = ["refine", "--data", str(a_pack(tmp_path / "pack.npz")), "--out", str(tmp_path / "out"), "--clicks", "1",
+               "--max-volumes", "1", "--peers", "none", "--device", "cpu", "--threads", "1", "--ablations", *map(str, runs)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert all(f"| automatic | anterior | {method} | 1 |" in said for method in ("TIS", "whole", "part"))
 
 
 @pytest.mark.parametrize(("options", "said"), [
