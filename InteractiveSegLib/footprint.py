@@ -37,10 +37,10 @@ UNMEASURED = (Footprint(3, 300),)  # a family that has no row yet
 CPU = {
     "scribbleprompt": (Footprint(3, 27, 17.4), Footprint(16, 65, 52.5)),
     "multiverseg": (Footprint(3, 49, 3.5, 6.3), Footprint(76, 160, 101, 40)),
-    "limnet": (Footprint(3, 60, 20), Footprint(124, 400, 60)),
-    "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 300, 80, 20)),
+    "limnet": (Footprint(3, 60, 20), Footprint(124, 291, 60)),
+    "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 417, 130, 22)),
     "tis": (Footprint(3, 74, 0, 0, 220),),
-    PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 900, 0, 16, 4.8)),
+    PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 413, 0, 16, 4.8)),
 }
 # What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
 CUDA = {
