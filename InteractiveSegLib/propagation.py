@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,11 @@ class Propagator:
         ways = self.canvas.down, self.canvas.up
         self.down, self.up = ([send(np.ascontiguousarray(matrix), self.device) for matrix in way] for way in ways)
         self.rim = self.find_rim()
+        self.on_canvas = lru_cache(maxsize=2 * AHEAD)(self.drawn)  # the guide looks at a slice again soon after it is encoded
         ahead = min(AHEAD, self.plan.batch) if self.device.type == "cuda" else 1
         self.slices = EncodedSlices(self.network, self.on_canvas, self.plan.kept, self.precision, ahead)
 
-    def on_canvas(self, index: int) -> torch.Tensor:
+    def drawn(self, index: int) -> torch.Tensor:
         """A slice as the networks see it: (1, size, size) in [0, 1]."""
         low, high = self.window
         image = send(np.ascontiguousarray(self.stack[index], np.float32), self.device)
