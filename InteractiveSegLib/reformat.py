@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 MOST_PIXELS = 2048  # along a side; a larger plane gets coarser pixels, and no longer reaches every voxel that it cuts
+SLIVER = 0.45  # of a pixel beside its centre, where voxels are looked for that no centre hits
 FOLLOWS = 0.5  # of a voxel: a plane that strays less from one slice over the whole volume is that slice
 
 
@@ -31,7 +32,7 @@ class Plane:
 
     def sample(self, volume: np.ndarray) -> np.ndarray:
         """The picture: float32 (rows, columns) of a volume (k, j, i), linear between voxel centres; outside its lowest value."""
-        places = self._kji(volume.shape)
+        places = self._kji(*np.indices(self.shape))
         inside = self.voxels(volume.shape) >= 0
         low = [np.clip(np.floor(place).astype(int), 0, max(n - 2, 0)) for place, n in zip(places, volume.shape)]
         parts = [np.clip(place - first, 0, 1) if n > 1 else 0 * place for place, first, n in zip(places, low, volume.shape)]
@@ -51,7 +52,8 @@ class Plane:
     def put(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """A copy of `labels` (k, j, i) in which each voxel that the plane cuts has the label of most of its pixels.
 
-        picture: whole numbers (rows, columns). The inverse of `cut`: what was not changed on the picture stays as it is.
+        picture: whole numbers (rows, columns). The inverse of `cut`: what was not changed on the picture stays as it is. A voxel
+        that is cut by a sliver, under the centre of no pixel, follows a pixel beside it that was changed.
         """
         voxels = self.voxels(labels.shape)
         inside = voxels >= 0
@@ -60,11 +62,15 @@ class Plane:
         votes = np.bincount(which.ravel() * kinds + picture[inside], minlength=len(hit) * kinds).reshape(len(hit), kinds)
         changed = labels.copy()
         changed.ravel()[hit] = votes.argmax(axis=1)
+        rows, columns = np.nonzero(picture != self.cut(labels))
+        for down, right in product((-SLIVER, 0, SLIVER), repeat=2):
+            beside = _numbers(self._kji(rows + down, columns + right), labels.shape)
+            sliver = (beside >= 0) & ~np.isin(beside, hit)
+            changed.ravel()[beside[sliver]] = picture[rows, columns][sliver]
         return changed
 
-    def _kji(self, shape: tuple[int, ...]) -> np.ndarray:
-        """(3, rows, columns): where each pixel lies in the volume."""
-        rows, columns = np.indices(self.shape)
+    def _kji(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(3, ...): where these places of the picture, in pixels, lie in the volume."""
         return np.stack([self.to_ijk[row, 0] * columns + self.to_ijk[row, 1] * rows + self.to_ijk[row, 3] for row in (2, 1, 0)])
 
     def voxels(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -75,7 +81,12 @@ class Plane:
 @lru_cache(maxsize=8)
 def _voxels_under(plane: Plane, shape: tuple[int, ...]) -> np.ndarray:
     """See Plane.voxels."""
-    nearest = np.floor(plane._kji(shape) + 0.5).astype(int)
+    return _numbers(plane._kji(*np.indices(plane.shape)), shape)
+
+
+def _numbers(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Number of the voxel that each place (3, ...) kji lies in, -1 outside of the volume."""
+    nearest = np.floor(places + 0.5).astype(int)
     inside = np.all([(index >= 0) & (index < n) for index, n in zip(nearest, shape)], axis=0)
     return np.where(inside, np.ravel_multi_index(np.where(inside, nearest, 0), shape), -1)
 

@@ -51,7 +51,7 @@ def test_the_picture_shows_what_lies_on_the_plane(degrees):
     assert np.allclose(places[..., 2], place_of(affine, MIDDLE_KJI)[2]), "all pixels at the height of the axial plane"
     assert (np.diff(places[..., 0], axis=1) < 0).all(), "columns run to the patient's left"
     assert (np.diff(places[..., 1], axis=0) < 0).all(), "rows run backwards"
-    within = np.all([(c > 0) & (c < n - 1) for c, n in zip(plane._kji(SHAPE), SHAPE)], axis=0)
+    within = np.all([(c > 0) & (c < n - 1) for c, n in zip(plane._kji(*np.indices(plane.shape)), SHAPE)], axis=0)
     assert within.sum() > 300
     assert np.allclose(plane.sample(ramp(affine))[within], (places @ [1.0, 2.0, 3.0])[within], atol=1e-3)
 
@@ -82,6 +82,17 @@ def test_labels_that_were_not_changed_on_the_plane_stay_and_a_change_is_seen_the
     k, j, i = np.nonzero(changed != labels)
     heights = np.abs(np.stack([i, j, k], axis=1) @ affine[2, :3] + affine[2, 3] - place_of(affine, MIDDLE_KJI)[2])
     assert heights.max() <= 0.5 * np.abs(affine[2, :3]).sum(), "only voxels that the plane passes through"
+
+
+def test_voxels_that_the_plane_cuts_by_a_sliver_are_filled_too():
+    affine = turned(45.0)
+    plane = axial_plane(affine)
+    filled = plane.put(np.ones(plane.shape, np.uint8), np.zeros(SHAPE, np.uint8))
+    k, j, i = np.indices(SHAPE)
+    heights = np.abs(np.stack([i, j, k], axis=-1) @ affine[2, :3] + affine[2, 3] - place_of(affine, MIDDLE_KJI)[2])
+    cut = heights < 0.5 * np.abs(affine[2, :3]).sum()
+    assert not filled[~cut].any()
+    assert filled[cut].mean() > 0.9, "all but the thinnest slivers"
 
 
 def test_the_same_view_gives_the_same_pixels_wherever_it_was_panned_to():
