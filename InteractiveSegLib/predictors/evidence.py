@@ -20,7 +20,7 @@ AROUND = "around"  # the first prompt says where the object is, and the examples
 ALONE = "alone"  # the prompts alone
 WAYS = (WHOLE, AROUND, ALONE)
 RECENT = 6  # cases that decide
-CLICKS = 3  # of the robot on a slice
+PROMPTS = 3  # of the robot on a slice
 GOAL = 0.9  # Dice
 SIDE = 320  # pixels of a slice that is tried; larger ones are thinned out
 
@@ -56,9 +56,9 @@ def spread(case: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def lost(predictor, entry: ContextEntry, before: tuple[str, ...], way: str) -> float:
-    """By how much Dice falls short of GOAL, summed over the mask before the first click and after each.
+    """By how much Dice falls short of GOAL, summed over the mask before the first prompt and after each.
 
-    In a volume an answer before any prompt costs one click more, which takes it back on a slice where the object is not.
+    In a volume an answer before any prompt costs one prompt more, which takes it back on a slice where the object is not.
     """
     step = -(-max(entry.image.shape) // SIDE)
     image, truth = entry.image[::step, ::step], entry.mask[::step, ::step]
@@ -68,16 +68,24 @@ def lost(predictor, entry: ContextEntry, before: tuple[str, ...], way: str) -> f
     if way == WHOLE:
         request = replace(request, previous=predictor.answer(request, before, way, first))
     total = GOAL if way == WHOLE and entry.info.affine is not None else 0.0
-    for clicks in range(CLICKS + 1):
+    robot = Robot(habit(entry.info.provenance.prompts))
+    for given in range(PROMPTS + 1):
         mask = np.zeros(truth.shape, bool) if request.previous is None else request.previous > 0
         short = GOAL - overlap(mask, truth)
         if short <= 0:
             break
         total += short
-        if clicks < CLICKS:
-            request = replace(request, prompts=(*request.prompts, Robot().prompt(truth, mask, rng)))
+        if given < PROMPTS:
+            request = replace(request, prompts=(*request.prompts, robot.prompt(truth, mask, rng, first=given == 0)))
             request = replace(request, previous=predictor.answer(request, before, way, first))
     return total
+
+
+def habit(prompts: dict[str, int]) -> str:
+    """The robot that prompts as the person did who made the example: {"Click": 3} clicks. See Robot.kind."""
+    if prompts.get("Scribble", 0) > prompts.get("Click", 0):
+        return "scribbles"
+    return "box" if prompts.get("Box", 0) else "clicks"
 
 
 def overlap(mask: np.ndarray, truth: np.ndarray) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from shapes import ellipsoid
 
-from InteractiveSegLib import Box, Click, InteractiveSession
+from InteractiveSegLib import Box, Click, InteractiveSession, Scribble
 from InteractiveSegLib.context import ContextSet, Provenance
 from InteractiveSegLib.models import load
 from InteractiveSegLib.predictors import evidence
@@ -154,6 +154,19 @@ def test_in_a_volume_an_answer_before_a_prompt_must_be_worth_a_click_more():
         losses.append([evidence.lost(predictor, context.read(ids[3]), ids[:3], way) for way in evidence.WAYS])
     picture, volume = np.array(losses)
     assert np.allclose(volume - picture, (evidence.GOAL, 0, 0))
+
+
+@pytest.mark.parametrize(("said", "first"), [({"Click": 2, "Scribble": 1}, Click), ({"Scribble": 3}, Scribble),
+                                             ({"Box": 1, "Click": 2}, Box), ({}, Click)])
+def test_an_example_is_tried_with_the_prompts_that_the_person_used(said, first):
+    context = ContextSet()
+    for image, mask in UNEQUAL[:2]:
+        context.add(image, mask, provenance=Provenance(prompts=said))
+    predictor, seen = predictor_of(context), []
+    answer = predictor.answer
+    predictor.answer = lambda request, *rest: seen.append(request.prompts) or answer(request, *rest)
+    predictor.predict([Request(UNEQUAL[2][0], (), None)])
+    assert {type(prompts[0]) for prompts in seen if prompts} == {first}
 
 
 def test_an_example_is_tried_once_and_never_with_itself(monkeypatch):
