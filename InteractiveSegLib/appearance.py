@@ -4,7 +4,7 @@ Ours: neither XMem nor LIM-Net looks at the pixels' own brightness or has a rule
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch.nn import functional as F
@@ -35,7 +35,7 @@ class Appearance:
     """How bright an object is, and what surrounds it, on the slices that are known to show it."""
 
     def __init__(self, images: torch.Tensor, masks: torch.Tensor) -> None:
-        """images: (n, H, W) in [0, 1]; masks: bool (n, H, W), not empty."""
+        """images: (n, H, W) of any scale; masks: bool (n, H, W), not empty."""
         inside, around = images[masks].float(), images[surroundings(masks)].float()
         both = torch.cat([inside, around]).sort().values
         ends = [int(share * (len(both) - 1)) for share in (TAIL, 1 - TAIL)]
@@ -69,24 +69,21 @@ class Appearance:
 class AppearanceGuide:
     """Judges carried masks by the slices whose masks are known, object by object."""
 
-    def __init__(self, image_of: Callable[[int], torch.Tensor], given: Mapping[int, torch.Tensor]) -> None:
-        """image_of: index -> (1, H, W) in [0, 1]; given: index -> (objects, H, W) in [0, 1]."""
-        self.image_of = image_of
+    def __init__(self, frames: Mapping[int, torch.Tensor], given: Mapping[int, torch.Tensor]) -> None:
+        """frames: index -> brightness (H, W) as the network sees it; given: index -> (objects, H, W) in [0, 1]."""
         self.looks: list[Appearance | None] = []
         for n in range(len(next(iter(given.values())))):
-            shown = [index for index, masks in given.items() if (masks[n] > 0.5).any()]
-            known = (torch.cat([image_of(i) for i in shown]), torch.stack([given[i][n] > 0.5 for i in shown])) if shown else None
-            self.looks.append(Appearance(*known) if known else None)
+            known = {index: masks[n] > 0.5 for index, masks in given.items() if (masks[n] > 0.5).any()}
+            images = [frames[index] for index in known]
+            self.looks.append(Appearance(torch.stack(images), torch.stack(list(known.values()))) if known else None)
 
-    def weigh(self, index: int, found: torch.Tensor) -> torch.Tensor:
+    def weigh(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         """The probabilities (objects, H, W) in the light of the slice's pixels."""
-        image = self.image_of(index)[0].float()
-        evidence = torch.stack([torch.zeros_like(image) if look is None else look.evidence(image) for look in self.looks])
+        evidence = torch.stack([torch.zeros_like(frame) if look is None else look.evidence(frame) for look in self.looks])
         weighed = (found.float().clamp(FAINT, 1 - FAINT).logit() + WEIGHT * evidence).sigmoid()
         return torch.where(found > FAINT, weighed, found.float())
 
-    def left(self, index: int, found: torch.Tensor) -> torch.Tensor:
+    def left(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         """Bool (objects,): what is drawn looks clearly more like the surroundings of the known masks than like them."""
-        image = self.image_of(index)[0].float()
-        unlike = [look is not None and look.likeness(image, mask) < UNLIKE for look, mask in zip(self.looks, found > 0.5)]
+        unlike = [look is not None and look.likeness(frame, mask) < UNLIKE for look, mask in zip(self.looks, found > 0.5)]
         return torch.tensor(unlike, device=found.device)

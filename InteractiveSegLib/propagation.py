@@ -170,8 +170,9 @@ class Propagator:
             found.clear()
             whole = True
             given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
+            frames = {index: self.network.normalise(self.on_canvas(index)[None])[0, 0] for index in given}
             runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, self.patience, self.precision,
-                             AppearanceGuide(self.on_canvas, given))
+                             AppearanceGuide(frames, given))
             for index, tensor in runs:
                 if index in inner:
                     found[index] = inner[index] * np.uint8(255)

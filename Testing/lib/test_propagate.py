@@ -289,11 +289,10 @@ def test_what_looks_like_the_surroundings_is_not_the_object_any_more():
 
 def test_a_blurred_edge_is_drawn_where_the_brightness_changes():
     disc = torch.from_numpy(BALL[7])
-    image = torch.where(disc, 0.8, 0.3)[None]
-    guide = AppearanceGuide(lambda index: image, {7: disc[None].float()})
-    unsure = torch.full_like(image, 0.5)
-    assert overlap((guide.weigh(8, unsure) > 0.5)[0].numpy(), BALL[7]) > 0.9
-    nothing = torch.zeros_like(image)
-    assert not (guide.weigh(8, nothing) > 0.5).any(), "where the network is sure the brightness has no say"
-    assert guide.left(8, disc[None].float()).tolist() == [False]
-    assert guide.left(8, disc[None].roll(30, dims=2).float()).tolist() == [True]
+    image = torch.where(disc, 0.8, 0.3)
+    guide = AppearanceGuide({7: image}, {7: disc[None].float()})
+    unsure = torch.full((1, *disc.shape), 0.5)
+    assert overlap((guide.weigh(image, unsure) > 0.5)[0].numpy(), BALL[7]) > 0.9
+    assert not (guide.weigh(image, 0 * unsure) > 0.5).any(), "where the network is sure the brightness has no say"
+    assert guide.left(image, disc[None].float()).tolist() == [False]
+    assert guide.left(image, disc[None].roll(30, dims=2).float()).tolist() == [True]

@@ -21,12 +21,12 @@ Encode = Callable[[int, Sequence[int]], Features]  # an index, and those that wi
 
 
 class Guide(Protocol):
-    """What the image itself says of masks that were carried to a slice, (objects, H, W) in [0, 1]."""
+    """What a slice's brightness, frame (H, W), says of masks that were carried to it, found (objects, H, W) in [0, 1]."""
 
-    def weigh(self, index: int, found: torch.Tensor) -> torch.Tensor:
+    def weigh(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         """The probabilities in the light of the slice's pixels."""
 
-    def left(self, index: int, found: torch.Tensor) -> torch.Tensor:
+    def left(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         """Bool (objects,): which ones are no longer there."""
 
 
@@ -194,19 +194,19 @@ def sweep(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(index, probabilities (objects, H, W)) along `indices`, of which the first has a mask; every mask met is taken in.
 
-    When no mask is ahead, an object that the guide finds left stays away, and the run ends where all are, or after `patience`
-    slices in a row that show nothing. The memory keeps the network's own masks: weighed ones drifted away.
+    When no mask is ahead, an object that the guide finds left stays away, and the run ends after `patience` slices in a row that
+    show nothing. The memory keeps the network's own masks: weighed ones drifted away.
     """
     ahead = set(indices) & set(masks)
     nothing, there = 0, 1.0
     for n, index in enumerate(indices):
-        found = tracker.step(encode_slice(index, indices[n + 1:]), masks.get(index), last=index == indices[-1])
+        features = encode_slice(index, indices[n + 1:])
+        found = tracker.step(features, masks.get(index), last=index == indices[-1])
         if guide is not None and index not in masks:
+            frame = crop(features.frame[0, 0], *tracker.size).float()
             if not ahead:
-                there = there * ~guide.left(index, found)[:, None, None]
-                if not there.any():
-                    return
-            found = guide.weigh(index, found) * there
+                there = there * ~guide.left(frame, found)[:, None, None]
+            found = guide.weigh(frame, found) * there
         yield index, found
         ahead.discard(index)
         nothing = 0 if (found > 0.5).any() else nothing + 1
@@ -228,8 +228,8 @@ def propagate(
 
     Up from the lowest slice with a mask, then down from the highest with a fresh memory. A slice between two with masks is
     yielded twice; the second time both runs are fused, each weighted by how near its mask is. The slices with masks come
-    as they were given. Beyond the outermost masks a run ends where the guide says so, or after `patience` slices in a row that
-    show nothing; slices that are never yielded hold nothing. The caller may stop at any slice.
+    as they were given. Beyond the outermost masks a run ends after `patience` slices in a row that show nothing; slices that are
+    never yielded hold nothing. The caller may stop at any slice.
 
     encode_slice: see `EncodedSlices`. masks: index -> (objects, H, W) in [0, 1], all of one size. extent: consecutive
     indices, rising. precision: of the networks, see `lowered`.
