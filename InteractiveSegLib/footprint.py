@@ -1,8 +1,8 @@
 """How much memory each family takes: one formula and a table of measured constants. Reading it needs no torch.
 
 Bytes = base + asked x what a network sees at once (slices times targets, or examples) + kept x what stays there (examples,
-VerSe's and propagation's encoded slices) + voxel x voxels of the image. base holds the weights. `interactive-seg benchmark
---memory` prints the estimate beside what a fresh process then took.
+VerSe's and propagation's encoded slices) + voxel x voxels of the image. base holds the weights. While a file is read it is there
+twice, which can be more. `interactive-seg benchmark --memory` prints the estimate beside what a fresh process then took.
 """
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Footprint:
     voxel: float = 0.0
 
 
+LOADING = 2.0  # times the file: what is read, and the network that it goes into
 UNMEASURED = (Footprint(3, 300),)  # a family that has no row yet
 # Peak of a fresh process above what it held before the network was loaded: measured on a CPU with Linux, float32, and bfloat16
 # for what multiplies in it where the processor can.
@@ -40,7 +41,7 @@ CPU = {
     "limnet": (Footprint(3, 60, 20), Footprint(124, 291, 60)),
     "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 417, 130, 22)),
     "tis": (Footprint(3, 74, 0, 0, 220),),
-    PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 413, 0, 16, 4.8)),
+    PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 344, 0, 16, 4.8)),
 }
 # What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
 CUDA = {
@@ -62,7 +63,8 @@ def needed(
     weights: a file instead of the shipped ones.
     """
     table = CPU if plan.device == "cpu" else CUDA
-    row = nearest(table.get(family, UNMEASURED), file_megabytes(family, weights))
+    megabytes = file_megabytes(family, weights)
+    row = nearest(table.get(family, UNMEASURED), megabytes)
     slices = shape[0] if len(shape) == 3 else 1
     at_once = min(examples, plan.chunk) if family == "multiverseg" else min(asked, plan.batch)
     kept = {
@@ -70,7 +72,8 @@ def needed(
         "verse": min(slices, plan.looks) * row.kept,
         PROPAGATION: min(slices * row.kept, plan.kept / MIB),
     }.get(family, 0)
-    return (row.base + row.asked * at_once + kept) * MIB + row.voxel * math.prod(shape)
+    running = (row.base + row.asked * at_once + kept) * MIB + row.voxel * math.prod(shape)
+    return max(running, LOADING * megabytes * 1e6 if plan.device == "cpu" else 0)
 
 
 def file_megabytes(family: str, weights: Path | None) -> float:
