@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ..footprint import PROPAGATION
+from ..models import find_family
 from ..prompts import Click
 from ..session import InteractiveSession
+from ..weights import read_manifest
 from .published import RANDOM
 from .speed import Job, high_water, in_fresh_process, measure, resident
 
@@ -68,9 +70,11 @@ class Row:
 
 def family_rows(effort: Effort, device: str, threads: int, families: tuple[str, ...]) -> Iterator[Row]:
     """The rows of the families named, one by one."""
+    there = {entry["family"] for entry in read_manifest()}
     with tempfile.TemporaryDirectory() as folder:
         for family in families:
-            sizes: list[tuple[str, Path | None]] = [("shipped", None)] if family != "limnet" else []
+            shipped = family == PROPAGATION or find_family(family).networks[0] in there
+            sizes: list[tuple[str, Path | None]] = [("shipped", None)] if shipped else []
             if effort.published and family != "tis":
                 path = RANDOM[family](Path(folder)).rename(Path(folder) / f"{family}.safetensors")
                 sizes.append(("published size", path))
