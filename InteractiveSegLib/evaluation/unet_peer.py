@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..models.verse.network import COMPACT, UNSEEN, VerSeConfig
+from ..plan import PLANS
 from ..predictors.slices import Request
 from ..predictors.verse import AUTO, VerSePredictor
 from ..training.recipes.verse import UNetPeerRecipe
@@ -47,7 +48,7 @@ class UNetPeer:
 
     def segment(self, heart: Heart) -> dict[str, np.ndarray]:
         """Bool (k, j, i) per target; where two claim a voxel the larger logit has it."""
-        predictor = VerSePredictor(self.network, heart.spacing[1:], None, AUTO)
+        predictor = VerSePredictor(self.network, heart.spacing[1:], None, AUTO, PLANS[self.device.split(":")[0]])
         requests = [Request(image, (), None, target, (0, k)) for k, image in enumerate(heart.image) for target in heart.truth]
         logits = np.stack(predictor.predict(requests)).reshape(len(heart.image), len(heart.truth), *heart.image.shape[1:])
         best = logits.argmax(axis=1)

@@ -12,6 +12,7 @@ from InteractiveSegLib.cli import main
 from InteractiveSegLib.evaluation.cardiac import automatic_rows, chosen_slices, ejection_fractions, read_hearts
 from InteractiveSegLib.evaluation.cardiac_report import agreement, automatic_table, click_table, counts
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
+from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe
 
 SHAPE = (4, 72, 72)
 
@@ -92,6 +93,14 @@ def test_the_command_measures_every_mode_and_prints_the_tables(a_pack, tmp_path,
                   "expert's scribble", "| LV | 1 |"):
         assert words in printed
     assert (out / "summary.md").read_text().strip() in printed and (out / "VerSe-click.csv").exists()
+
+
+def test_an_automatic_u_net_stands_beside_it(a_pack, tmp_path, capsys):
+    torch.manual_seed(0)
+    save_file(UNetPeerRecipe(tmp_path).build().state_dict(), tmp_path / "unet.safetensors")
+    assert main(["hearts", "--data", str(a_pack), "--out", str(tmp_path / "out"), "--volumes", "1", "--parts", "automatic",
+                 "--unet", str(tmp_path / "unet.safetensors")]) == 0
+    assert "| U-Net | myocardium | 1 |" in capsys.readouterr().out
 
 
 def test_a_pack_without_hearts_is_refused(tmp_path):
