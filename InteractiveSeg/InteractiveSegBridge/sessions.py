@@ -90,6 +90,11 @@ class SegmentSession:
         return self._engine.plan.sentence if self._engine is not None else ""
 
     @property
+    def notice(self) -> str:
+        """How the last answer used the examples, in one sentence; "" where there is nothing to say."""
+        return self._engine.notice if self._engine is not None else ""
+
+    @property
     def rounds(self):
         """Which round of propagation each slice came from, of what the segments hold now; None where that is not known."""
         state = self._states[self._step]

@@ -313,6 +313,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             self.say(f"Round {task.rounds} is done: correct a slice and propagate again, or accept.")
         elif task.given is not None:
             self._seconds = task.seconds
+        if task.segment.notice:
+            self.say(task.segment.notice)
         self.panel.showMemory(task.segment.plan)  # a device may have failed meanwhile
         self._advise()
 

@@ -14,6 +14,7 @@ from InteractiveSegSelfTest.phantom import CENTRE_KJI, SHAPE
 
 from InteractiveSegLib import InteractiveSession, acceptance, models, plan
 from InteractiveSegLib.models import FAMILIES, list_families
+from InteractiveSegLib.predictors.slices import SlicePredictor
 from InteractiveSegLib.rounds import Progress, Rounds
 
 
@@ -209,3 +210,10 @@ def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):
     a_stage.click(CENTRE_KJI, control=True)
     a_stage.settle()
     assert len(workbench().prompts(a_stage.editor_node)) == 2
+
+
+def test_how_the_examples_were_used_is_told_after_each_answer(a_stage, monkeypatch):
+    monkeypatch.setattr(SlicePredictor, "notice", "The examples are left out: prompts alone do better.", raising=False)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert "The examples are left out" in a_stage.application.status[-1]
