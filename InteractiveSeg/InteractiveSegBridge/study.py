@@ -21,7 +21,8 @@ from .tasks import Cancelled
 from .worker import Task
 
 COLOR = (0.95, 0.6, 0.2)
-READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up", "plan"}
+READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up", "plan",
+        "notice"}
 
 
 class CaseEngine:
