@@ -268,7 +268,8 @@ class InteractiveSession:
 
     def warm_up(self) -> None:
         """Load the network now and run it once, so that the first prompt is as quick as the next."""
-        self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index)))
+        key = (self.axis, self.index)
+        self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, key), key)
 
     def adopt(self, plan: Plan) -> None:
         """Go on with another plan, as after a device failed; `plan.sentence` says why."""

@@ -124,6 +124,8 @@ def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
             print(f"{name}: skipped, {error}", file=sys.stderr)
             yield study.skip(str(error), name)
             continue
+        if len(passed) == 1:
+            print(case.session.plan.sentence, flush=True)
         prompt_case(case, args, prompts.get(name, []))
         yield study.accept()
 

@@ -1,4 +1,5 @@
-"""What VerSe costs on this machine: the first click, the second, and every slice of a heart by name. A made volume."""
+"""What VerSe costs on this machine: a slice's first click (of the one shown at load, of another), the second, and every slice of
+a heart by name. A made volume."""
 from __future__ import annotations
 
 import time
@@ -36,8 +37,10 @@ def heart_rows(weights: Path | None, device: str) -> list[tuple[str, float, floa
     for _ in range(REPEATS):
         for mode, words in (("click", ""), ("auto+click", " by name")):
             clicked = session(mode, ("LV",))
-            samples.setdefault(f"first click{words}", []).append(timed(clicked.add, Click((5, 130, 120))))
-            samples.setdefault(f"second click{words}", []).append(timed(clicked.add, Click((5, 140, 128))))
+            steps = (("first click in the slice shown", (SLICES // 2, 130, 120)), ("first click in another slice", (1, 130, 120)),
+                     ("second click", (1, 140, 128)))
+            for step, place in steps:
+                samples.setdefault(step + words, []).append(timed(clicked.add, Click(place)))
         whole = f"automatic, {SLICES} slices, {len(TARGETS)} structures"
         samples.setdefault(whole, []).append(timed(session("auto", TARGETS).predict))
     return [(what, *np.median(times, axis=0)) for what, times in samples.items()]

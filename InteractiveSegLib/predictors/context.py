@@ -52,9 +52,11 @@ class ContextPredictor:
         return cls(setting.network(), first, setting.context, plan.examples, MemoryPlan(plan.chunk, plan.again),
                    setting.mode == "always")
 
-    def warm_up(self, image: np.ndarray) -> None:
-        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
-        self.predict([Request(image, (), None)]) if self.examples.ids() else self.first.warm_up(image)
+    def warm_up(self, image: np.ndarray, key: tuple[int, int]) -> None:
+        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next. key: see slices.Request."""
+        self.first.warm_up(image, key)
+        if self.examples.ids():
+            self.predict([Request(image, (), None, key=key)])
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """Logits (rows, columns) of each request; none of them positive where nothing is said before a prompt."""

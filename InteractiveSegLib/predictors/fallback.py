@@ -49,8 +49,8 @@ class FallbackPredictor:
     def predict(self, requests):
         return self._ask("predict", requests)
 
-    def warm_up(self, image) -> None:
-        self._ask("warm_up", image)
+    def warm_up(self, image, key) -> None:
+        self._ask("warm_up", image, key)
 
     def automatic(self, image):
         return self._ask("automatic", image)

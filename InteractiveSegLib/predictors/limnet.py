@@ -40,9 +40,9 @@ class ClickPredictor:
     def of(cls, setting: Setting) -> ClickPredictor:
         return cls(setting.network(), setting.spacing, setting.window, setting.mode == "flip", setting.plan.batch)
 
-    def warm_up(self, image: np.ndarray) -> None:
-        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
-        self.predict([Request(image, (), None)])
+    def warm_up(self, image: np.ndarray, key: tuple[int, int]) -> None:
+        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next. key: see Request."""
+        self.predict([Request(image, (), None, key=key)])
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """Logits (rows, columns) float32 of each request; clicks are kept: theirs is the last word on their own pixels.

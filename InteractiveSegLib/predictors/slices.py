@@ -80,9 +80,9 @@ class SlicePredictor:
     def of(cls, setting: Setting) -> SlicePredictor:
         return cls(setting.network(), setting.spacing, setting.window, setting.plan.batch)
 
-    def warm_up(self, image: np.ndarray) -> None:
-        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next."""
-        self.predict([Request(image, (), None)])
+    def warm_up(self, image: np.ndarray, key: tuple[int, int]) -> None:
+        """Run once on a slice (rows, columns), so that the first prompt is as quick as the next. key: see Request."""
+        self.predict([Request(image, (), None, key=key)])
 
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """Logits (rows, columns) float32 of each request; prompts are kept: theirs is the last word on their own pixels."""

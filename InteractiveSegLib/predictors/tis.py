@@ -72,8 +72,8 @@ class TISPredictor:
         mirror = network.config.mirror if setting.mode == "mirror" else ()
         return cls(network, setting.spacing, setting.targets, mirror, setting.plan.crop)
 
-    def warm_up(self, image: np.ndarray) -> None:
-        """Read the volume now, so that the first click is as quick as the next."""
+    def warm_up(self, image: np.ndarray, key: tuple[int, int] = (0, 0)) -> None:
+        """Read the volume now, so that the first click is as quick as the next. key: of a slice, which plays no role here."""
         self.encode(image)
 
     def automatic(self, image: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Slices of a heart, names and clicks become logits at the slice's own resolution, with VerSe.
 
-A slice is looked at twice: whole, to find the heart, then closely. The close look's features are kept, so that a later click
-costs the click's path and the decoder alone.
+A slice is looked at twice: whole, to find the heart, then closely, which is another picture of it and encoded by itself. The
+close look's features are kept, so that a later click costs the click's path and the decoder alone; the whole look at the slice
+that is shown is kept from the warm-up.
 """
 from __future__ import annotations
 
@@ -66,14 +67,16 @@ class VerSePredictor:
     def of(cls, setting: Setting) -> VerSePredictor:
         return cls(setting.network(), setting.spacing, setting.window, setting.mode, setting.plan)
 
-    def warm_up(self, image: np.ndarray) -> None:
-        """Run once on a slice, so that the first answer is as quick as the next; nothing of it is kept."""
+    @torch.inference_mode()
+    def warm_up(self, image: np.ndarray, key: Key) -> None:
+        """Run once on a slice, so that the first answer is as quick as the next; a slice that is new stays encoded."""
         canvas = self.whole(image)
+        look = Look(canvas, self.encode([image], [canvas])[0])
         middle = Click(tuple(n // 2 for n in image.shape))
-        with torch.inference_mode():
-            look = Look(canvas, self.encode([image], [canvas])[0])
-            for by_name, clicked in KINDS[self.mode]:
-                self.decode([Request(image, (middle,) * clicked, None, NAMES[0])], [look], by_name)
+        for by_name, clicked in KINDS[self.mode]:
+            self.decode([Request(image, (middle,) * clicked, None, NAMES[0])], [look], by_name)
+        if key not in self.canvases:
+            self.looks[key] = look
 
     @torch.inference_mode()
     def predict(self, requests: Sequence[Request]) -> list[np.ndarray]:
@@ -129,20 +132,26 @@ class VerSePredictor:
     def by_clicks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
         """Answers to prompts, from the logits in `starts` or from nothing."""
         new = {r.key: r for r in requests if r.key not in self.canvases}
+        found: dict[int, np.ndarray] = {}
         if new:
             for key, request in new.items():
                 self.place(key, self.whole(request.image))
             asked = [(r, start) for r, start in zip(requests, starts) if r.key in new]
             first = self.by_looks([r for r, _ in asked], [start for _, start in asked], by_name)
             for key in new:
-                seen = [(logits > 0) | said(r) for (r, _), logits in zip(asked, first) if r.key == key]
-                closer = self.closer(self.canvases[key], np.any(seen, axis=0))
-                if closer is not None:
+                here = [(r, logits) for (r, _), logits in zip(asked, first) if r.key == key]
+                closer = self.closer(self.canvases[key], np.any([(logits > 0) | said(r) for r, logits in here], axis=0))
+                if closer is None:
+                    found.update((id(r), logits) for r, logits in here)
+                else:
                     self.place(key, closer)
         for request in requests:  # a prompt beside the close look: look at the whole slice from now on
             if (said(request) & ~self.canvases[request.key].covers()).any():
                 self.place(request.key, self.whole(request.image))
-        return self.by_looks(requests, starts, by_name)
+        rest = [(r, start) for r, start in zip(requests, starts) if id(r) not in found]
+        later = self.by_looks([r for r, _ in rest], [start for _, start in rest], by_name)
+        found.update((id(r), logits) for (r, _), logits in zip(rest, later))
+        return [found[id(r)] for r in requests]
 
     # looking
 
@@ -165,7 +174,8 @@ class VerSePredictor:
     def place(self, key: Key, canvas: Canvas) -> None:
         """From now on the slice is looked at on this canvas."""
         self.canvases[key] = canvas
-        self.looks.pop(key, None)
+        if key in self.looks and self.looks[key].canvas != canvas:
+            del self.looks[key]
 
     def remember(self, requests: Sequence[Request]) -> list[Look]:
         """The encoded slice of each request of a batch, old or new; those that were asked for longest ago are forgotten."""

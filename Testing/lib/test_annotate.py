@@ -51,6 +51,7 @@ def test_without_prompts_it_lists_what_there_is_to_do(folder, capsys):
 def test_the_robot_takes_a_study_from_first_to_last_in_one_command(folder, capsys):
     assert run("--robot", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 6) == 0
     said = capsys.readouterr().out
+    assert said.startswith("ScribblePrompt-UNet on cpu: about 0.1 GB; ") and said.count(" GB free") == 1, "once, at the start"
     table = rows()
     assert [row["order"] for row in table.values()] == ["1", "2", "3"]
     for name, row in table.items():

@@ -103,6 +103,29 @@ def test_a_later_click_costs_one_pass_of_the_decoder_and_no_encoding(session_of,
     assert calls["encoded"] == encoded and len(calls["decoded"]) == decoded + 1
 
 
+@pytest.mark.parametrize("mode", ["auto+click", "click"])
+def test_the_slice_shown_is_encoded_by_the_warm_up_and_answered_as_without_it(session_of, calls, mode):
+    warm, cold = session_of(targets=("LV",), mode=mode), session_of(targets=("LV",), mode=mode)
+    warm.warm_up()
+    costs = []
+    for session in (warm, cold):
+        before = calls["encoded"]
+        session.add(Click((2, 70, 90)))
+        costs.append(calls["encoded"] - before)
+    assert costs[0] == costs[1] - 1, "the look at the whole slice was there already"
+    assert warm.mask.any() and np.array_equal(warm.probability, cold.probability)
+
+
+def test_a_first_click_that_wants_no_closer_look_costs_one_pass(session_of, calls):
+    session = session_of(targets=("LV",), mode="click")
+    predictor = session._predictor()
+    session.warm_up()
+    predictor.predictor.closer = lambda whole, mask: None
+    before = len(calls["decoded"])
+    session.add(Click((2, 70, 90)))
+    assert len(calls["decoded"]) == before + 1 and session.mask[2, 70, 90]
+
+
 def test_what_was_clicked_is_in_the_mask_and_what_was_clicked_away_is_not(session_of):
     session = session_of(targets=("LV",), mode="click")
     stroke = np.zeros(session.shape, bool)
