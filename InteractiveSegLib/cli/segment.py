@@ -158,7 +158,7 @@ def propagate(session, weights: Path | None) -> None:
 def play_rounds(session, reference: np.ndarray, args: argparse.Namespace) -> None:
     """Let the robot user work, and print how good each round was."""
     from ..evaluation.metrics import dice
-    from ..evaluation.volumes.protocol import play
+    from ..robot_rounds import play
 
     if len(session.shape) < 3:
         raise InteractiveSegError("A picture has no other slices: --interactive-rounds needs a volume.")

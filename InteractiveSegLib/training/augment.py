@@ -85,5 +85,7 @@ def damaged(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A mask as another tool might have left it: edge moved in and out, parts missing or added. Bool, same shape."""
     inside = ndimage.distance_transform_edt(target) - ndimage.distance_transform_edt(~target)
     size = np.sqrt(target.sum())
-    wobble = smooth_noise(rng, target.shape[0], int(rng.integers(3, 9)))[0] * rng.uniform(0.02, 0.25) * size
+    rows, columns = target.shape
+    noise = smooth_noise(rng, max(rows, columns), int(rng.integers(3, 9)))[0, :rows, :columns]
+    wobble = noise * rng.uniform(0.02, 0.25) * size
     return inside + wobble + rng.normal(0, 0.08) * size > 0

@@ -24,7 +24,7 @@ PAINTED_SHARE = 0.5  # of synthetic tasks
 UNION_SHARE = 0.15  # of real tasks: two labels together are the target
 EDGE_SHARE = 0.06  # of real tasks: the outline is the target
 MIDDLE_SHARE = 0.4  # of real tasks: the middle slice of every subject
-CLOSE_SHARE = 0.3  # of tasks: all images look closely at the target
+CLOSE_SHARE = 0.45  # of tasks: all images look closely at the target
 TRIES = 8  # for an image whose target left the canvas
 
 Source = tuple[np.ndarray, np.ndarray, tuple[float, float]]  # image float32 in [0, 1], target bool, spacing in mm

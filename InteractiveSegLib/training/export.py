@@ -17,6 +17,7 @@ from .bundle import read_bundle
 from .recipes import find_recipe
 
 AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
+TEACHER = AVERAGED + "teacher."  # of what only training needs
 LICENCE = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
 
 
@@ -41,7 +42,8 @@ def save_average(run: Path, path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["ema"]
     except (OSError, KeyError, RuntimeError) as error:
         raise InteractiveSegError(f"{run} is no training run ({error}): give a folder that `train` made.") from error
-    tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items() if k.startswith(AVERAGED)}
+    tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items()
+               if k.startswith(AVERAGED) and not k.startswith(TEACHER)}
     save_file(tensors, path, {"family": about["family"]})
     path.chmod(0o644)
     return about, tensors

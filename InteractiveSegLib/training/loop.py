@@ -31,7 +31,8 @@ LOG_STEPS = 50
 class Recipe(Protocol):
     """What a family brings to the loop.
 
-    Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights.
+    Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights. What the
+    network holds as `teacher` is for training alone.
     """
 
     name: str
@@ -76,7 +77,8 @@ class Trainer:
         torch.manual_seed(seed)
         network = recipe.build()
         if start is not None:
-            load_strictly(network, read_state(start), start)
+            fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("teacher.")}
+            load_strictly(network, {**read_state(start), **fresh}, start)
         self.model = network.to(self.device, memory_format=getattr(recipe, "memory_format", torch.channels_last))
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
         self.optimizer = torch.optim.AdamW(
@@ -163,25 +165,30 @@ class Trainer:
 
     def write_log(self, rate: float) -> None:
         path = self.folder / "log.csv"
-        row = {"step": self.step, "seconds": round(self.seconds, 1), "learning rate": f"{rate:.3g}",
-               **{k: round(v, 5) for k, v in self.figures.items()}}
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, extrasaction="ignore")
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        rows = read_log(path)
+        rows.append({"step": self.step, "seconds": round(self.seconds, 1), "learning rate": f"{rate:.3g}",
+                     **{k: round(v, 5) for k, v in self.figures.items()}})
+        with path.open("w", newline="") as file:  # whole: a later stage has figures of its own
+            writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_log(path: Path) -> list[dict]:
+    """The rows of a log.csv; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def draw_curve(folder: Path) -> None:
     """curve.png from log.csv: every figure against the step."""
     from matplotlib.figure import Figure
 
-    path = folder / "log.csv"
-    if not path.exists():
+    rows = read_log(folder / "log.csv")
+    if not rows:
         return
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     names = [n for n in rows[0] if n not in ("step", "seconds", "learning rate")]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()

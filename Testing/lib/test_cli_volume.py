@@ -11,10 +11,11 @@ from InteractiveSegLib.cli import main
 from InteractiveSegLib.demo_study import write_volume
 from InteractiveSegLib.evaluation.volumes.items import Volume, load_volumes
 from InteractiveSegLib.evaluation.volumes.peers import fill_between, grow_from_seeds, has_slicer
-from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, evaluate, next_click, play
+from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, evaluate
 from InteractiveSegLib.evaluation.volumes.report import table
 from InteractiveSegLib.io import read_image, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
+from InteractiveSegLib.robot_rounds import next_click, play
 
 SHAPE = (14, 60, 72)
 BALL = ellipsoid(SHAPE, (7, 28, 40), (4.5, 14, 14))

@@ -4,18 +4,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from brightness import see_brightness
 from shapes import ellipsoid
 
-from InteractiveSegLib import models
 from InteractiveSegLib.cli import main
-from InteractiveSegLib.models import scribbleprompt
 from InteractiveSegLib.models.limnet import quality, ritm, xmem
+from InteractiveSegLib.training import round_pairs
 from InteractiveSegLib.training.bundle import Case, DataSet, read_bundle, write_bundle
 from InteractiveSegLib.training.clips import Clips, painted_clip, picture_clip, reflected, start_mask, volume_clip
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes.limnet_click import LIMNetClickRecipe, as_points, first_clicks, next_clicks
 from InteractiveSegLib.training.recipes.limnet_fusion import LIMNetFusionRecipe
 from InteractiveSegLib.training.recipes.limnet_memory import LIMNetMemoryRecipe, read
+from InteractiveSegLib.training.round_pairs import RoundPairs
 from InteractiveSegLib.training.tasks import SliceRef
 
 EGG = ellipsoid((24, 40, 36), (12, 20, 18), (8, 12, 9))
@@ -163,15 +164,39 @@ def test_the_click_network_learns_and_loads_with_the_shape_it_was_trained_in(bun
     assert ritm.load(path, "cpu").config == trainer.model.config
 
 
+def test_pairs_are_masks_of_two_rounds_and_know_which_is_better(monkeypatch):
+    see_brightness(monkeypatch)
+    monkeypatch.setattr(round_pairs, "MODELS", ("scribbleprompt",))
+    source = RoundPairs(sets(), np.random.default_rng(0))
+    pairs = [pair for _ in range(8) for pair in source.more()]
+    assert len(pairs) > 10
+    for pair in pairs:
+        image, previous, current = pair.seen.astype(np.float32) / 255
+        wrong = [np.mean((mask > 0.5) != (image > 0.5)) for mask in (previous, current)]  # the object is what is bright
+        if abs(pair.gain) > 0.1:
+            assert (wrong[0] < wrong[1]) == (pair.gain > 0)
+    assert {pair.gain > 0 for pair in pairs} == {True, False}, "the newer mask is not always the better one"
+
+
+def test_a_long_volume_is_cut_to_a_part_that_shows_the_object():
+    truth = np.zeros((80, 20, 20), np.uint8)
+    truth[30:75, 5:9, 5:9] = 3
+    for seed in range(20):
+        case = Case(truth * 50, truth, "a", (3.0, 1.0, 1.0))
+        image, shown, spacing = round_pairs.slab(case, 3, np.random.default_rng(seed))
+        assert len(image) == len(shown) == round_pairs.MOST_SLICES and spacing == (3.0, 1.0, 1.0)
+        assert shown.any() and np.array_equal(image == 150, shown)
+
+
 def test_the_quality_network_learns_from_what_the_other_networks_got_wrong(bundle, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    tiny = {"limnet-memory": xmem.XMem(xmem.XMemConfig(8, 16, 8, 4, (1, 1, 1), (1, 1, 1))).eval(),
-            "scribbleprompt": scribbleprompt.SliceNetwork(scribbleprompt.build((8, 8), 32), "cpu")}
-    monkeypatch.setattr(models, "load", lambda name, weights, device: tiny[name])
-    recipe = LIMNetFusionRecipe(bundle, width=4, depths=(1, 1, 1, 1), size=32, length=4, learning_rate=3e-3, warmup_steps=5)
+    see_brightness(monkeypatch)
+    monkeypatch.setattr(round_pairs, "MODELS", ("scribbleprompt",))
+    monkeypatch.setattr(round_pairs, "FEWEST", 20)
+    recipe = LIMNetFusionRecipe(bundle, width=4, depths=(1, 1, 1, 1), batch=16, learning_rate=3e-3, warmup_steps=5)
     trainer = Trainer(recipe, tmp_path)
-    trainer.train(steps=25, workers=0)
-    assert trainer.figures["right"] > 0.55
+    trainer.train(steps=30, workers=0)
+    assert trainer.figures["right"] > 0.6
     path = tmp_path / "quality.pt"
     torch.save(trainer.model.state_dict(), path)
     assert quality.load(path, "cpu").config == trainer.model.config

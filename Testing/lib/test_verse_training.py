@@ -11,6 +11,8 @@ from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.models.verse.queries import pad_clicks
 from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
 from InteractiveSegLib.training.cardiac import CLICKS_ONLY, TARGETS, Hearts
+from InteractiveSegLib.training.export import save_average
+from InteractiveSegLib.training.loop import Trainer, read_log
 from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe, VerSeRecipe, next_clicks
 
 SHAPE = (6, 80, 72)
@@ -92,7 +94,7 @@ def test_clicks_go_where_the_mask_is_wrong():
     (VerSeRecipe, {"base": 8, "width": 32, "feedforward": 32, "rounds": 1}),
     (UNetPeerRecipe, {"channels": (4, 8, 8, 8)}),
 ], ids=["verse", "U-Net"])
-@pytest.mark.parametrize("progress", [0.0, 0.99], ids=["half size", "full size"])
+@pytest.mark.parametrize("progress", [0.0, 0.24, 0.3, 0.99], ids=["encoder, half size", "encoder", "half size", "full size"])
 def test_steps_of_training_lower_the_loss_on_the_same_batch(tmp_path, recipe, options, progress):
     write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
     torch.manual_seed(0)
@@ -106,8 +108,38 @@ def test_steps_of_training_lower_the_loss_on_the_same_batch(tmp_path, recipe, op
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            losses.append(figures["loss"])
+            losses.append(next(value for name, value in figures.items() if name.startswith("loss")))
     assert losses[-1] < losses[0] and np.isfinite(losses).all()
+
+
+def test_the_teacher_trains_the_encoder_first_and_is_neither_saved_nor_asked_for(tmp_path):
+    write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
+    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2, size=64)
+    trainer = Trainer(recipe, tmp_path / "run")
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.progress = 0.1
+    trainer.train_batch(next(recipe.batches(0, 0)))
+    moved = {name.split(".")[0] for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    assert {"backbone", "teacher"} <= moved
+    trainer.save()
+    about, tensors = save_average(tmp_path / "run", tmp_path / "weights.safetensors")
+    assert about["family"] == "verse" and not any("teacher" in name for name in tensors)
+    assert verse.load(tmp_path / "weights.safetensors", "cpu").untrained == ()
+    again = Trainer(recipe, tmp_path / "again", start=tmp_path / "weights.safetensors")
+    queries = "sem_seg_head.predictor.query_feat.weight"
+    assert torch.equal(again.model.get_parameter(queries), trainer.ema.module.get_parameter(queries).half().float())
+
+
+def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):
+    write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
+    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2, size=64)
+    trainer = Trainer(recipe, tmp_path / "run")
+    trainer.figures = {"loss, encoder": 4.0}
+    trainer.write_log(0.1)
+    trainer.figures["loss"] = 3.0
+    trainer.write_log(0.1)
+    first, second = read_log(tmp_path / "run" / "log.csv")
+    assert (first["loss, encoder"], first["loss"]) == ("4.0", "") and (second["loss, encoder"], second["loss"]) == ("4.0", "3.0")
 
 
 @pytest.mark.parametrize("parts, gone", [

@@ -11,8 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...prompts import Click
-from ...robot import Robot
+from ...robot_rounds import next_click, play
 from ...session import InteractiveSession
 from ..metrics import dice
 from .items import Volume
@@ -30,17 +29,6 @@ class Method(Protocol):
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]: ...
 
 
-def next_click(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator, axis: int = 0) -> Click | None:
-    """A click in the middle of the largest error of the slice with most wrong pixels; None when nothing is wrong."""
-    wrong = truth ^ mask
-    if not wrong.any():
-        return None
-    index = int(np.moveaxis(wrong, axis, 0).sum(axis=(1, 2)).argmax())
-    where = (slice(None),) * axis + (index,)
-    click = Robot().prompt(truth[where], mask[where], rng)
-    return Click((*click.position[:axis], index, *click.position[axis:]), click.positive)
-
-
 class Propagating:
     """A session whose clicked slices are carried through the volume. fuse: see InteractiveSession.propagate."""
 
@@ -54,22 +42,6 @@ class Propagating:
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
         session = InteractiveSession(volume.image, spacing=volume.spacing, **self._options)
         yield from play(session, volume.truth, self.fuse, self.memory)
-
-
-def play(
-    session: InteractiveSession, truth: np.ndarray, fuse: bool | None = None, memory: Path | None = None, seed: int = 0
-) -> Iterator[np.ndarray]:
-    """The robot user works with a session of one target until all is right, for as many rounds as are asked for."""
-    rng = np.random.default_rng(seed)
-    while True:
-        click = next_click(truth, session.mask, rng, session.axis)
-        if click is None:
-            return
-        session.add(click)
-        if session.mask.any():  # a first click may find nothing
-            for _ in session.propagate(fuse=fuse, weights=memory):
-                pass
-        yield session.mask.copy()
 
 
 class Interpolating:

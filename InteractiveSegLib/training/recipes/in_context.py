@@ -26,7 +26,7 @@ class ContextRecipe:
     features: tuple[int, ...] = (16, 32, 64, 96, 96)
     size: int = 128
     entries: int = 32  # images in a batch, targets and examples together
-    usual_context: int = 4
+    usual_context: int = 6
     largest_context: int = 64
     large_share: float = 0.06  # of batches have more examples than usual
     damaged_share: float = 0.1  # of examples have a mask that is not exact
@@ -34,7 +34,7 @@ class ContextRecipe:
     weight_decay: float = 1e-4
     warmup_steps: int = 200
     ema_decay: float = 0.998
-    quarter_size_until: float = 0.35  # share of a cycle on canvases of a quarter of the size, sixteen times as fast
+    quarter_size_until: float = 0.2  # share of a cycle on canvases of a quarter of the size, sixteen times as fast
     half_size_until: float = 0.95
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 

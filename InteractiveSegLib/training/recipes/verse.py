@@ -19,6 +19,7 @@ from ...models.verse.network import COMPACT, VerSeConfig, build
 from ...models.verse.queries import pad_clicks
 from ..bundle import read_bundle
 from ..cardiac import TARGETS, HeartBatches, Hearts
+from ..teacher import Teacher
 
 MOST_CLICKS = 6  # in one step; several at once let few steps reach the many clicks that a hard structure collects
 CORRECTION_WEIGHT = 0.8  # of a pass after the first (published)
@@ -76,8 +77,9 @@ def click_tensors(clicks: Sequence[Clicks], device: torch.device) -> tuple[torch
 class VerSeRecipe:
     """The paper's section 2.5: 5 BCE + 5 Dice on every layer's mask; by name then clicks, or clicks alone, drawn at random.
 
-    Two passes a batch instead of three, the second with several clicks at once, and most of a cycle on canvases of half the
-    side: on a CPU the number of samples decides.
+    Two passes a batch instead of three, the second with several clicks at once, and most of a stage on canvases of half the
+    side: on a CPU the number of samples decides. For the same reason a cycle begins with the encoder alone, which learns all
+    structures of a slice at once from a head that only training has, and goes on learning so in the second stage.
     """
 
     bundle: Path
@@ -93,13 +95,20 @@ class VerSeRecipe:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     ema_decay: float = 0.998
-    half_size_until: float = 0.75  # share of a cycle
+    half_size_until: float = 0.7  # share of a stage
     named_share: float = 0.6  # of batches go by name
+    encoder_share: float = 0.25  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
+    @property
+    def stages(self) -> tuple[float, ...]:
+        return (self.encoder_share,)
+
     def build(self) -> nn.Module:
-        return build(VerSeConfig(self.base, self.width, self.feedforward, self.rounds, len(TARGETS), size=self.size,
-                                 dropout=COMPACT.dropout, parts=self.parts))
+        network = build(VerSeConfig(self.base, self.width, self.feedforward, self.rounds, len(TARGETS), size=self.size,
+                                    dropout=COMPACT.dropout, parts=self.parts))
+        network.teacher = Teacher(self.width, len(TARGETS))
+        return network
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
         return heart_batches(self, seed, workers)
@@ -110,17 +119,28 @@ class VerSeRecipe:
 
     def losses(self, model: nn.Module, batch: list[torch.Tensor],
                progress: float) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        first_stage = progress < self.encoder_share
+        begin, end = (0, self.encoder_share) if first_stage else (self.encoder_share, 1)
+        if (progress - begin) / (end - begin) < self.half_size_until:
+            batch = halved(batch)
+        yield from self.encoder_losses(model, batch) if first_stage else self.answer_losses(model, batch)
+
+    def encoder_losses(self, model: nn.Module, batch: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        with torch.autocast(batch[0].device.type, torch.bfloat16):
+            features = model.encode(batch[0][:, None].contiguous(memory_format=torch.channels_last))
+            found = model.teacher(features)
+        loss = teacher_loss(found, batch)
+        yield loss, {"loss, encoder": loss.item()}
+
+    def answer_losses(self, model: nn.Module, batch: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        """Two passes: by name and then with clicks, or with clicks and then with more."""
+        by_name = bool((batch[2] >= 0).all())
+        if not by_name:  # an absent structure cannot be clicked
+            batch = [t[batch[1].flatten(1).any(dim=1)] for t in batch]
+        if not len(batch[0]):
+            return
         image, truth, target, strokes = batch[0][:, None], batch[1][:, None].float(), batch[2], batch[3]
         rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
-        by_name = bool((target >= 0).all())
-        if progress < self.half_size_until:
-            image, truth = F.avg_pool2d(image, 2), (F.avg_pool2d(truth, 2) >= 0.5).float()
-            strokes = F.max_pool2d(strokes[:, None].float(), 2)[:, 0]
-        if not by_name:  # an absent structure cannot be clicked
-            keep = truth.flatten(1).any(dim=1)
-            image, truth, target, strokes = image[keep], truth[keep], target[keep], strokes[keep]
-        if not len(image):
-            return
         truths, drawn = truth[:, 0].bool().cpu().numpy(), strokes.cpu().numpy()
         clicks, previous = [[] for _ in truths], torch.zeros_like(truth)
         for step in range(2):
@@ -133,12 +153,15 @@ class VerSeRecipe:
             prompts = draw_prompts(points, previous)
             points = None if by_name and step == 0 else points
             with torch.autocast(image.device.type, torch.bfloat16):
-                outputs = model(image.contiguous(memory_format=torch.channels_last), prompts, target if by_name else None, points)
+                features = model.encode(image.contiguous(memory_format=torch.channels_last))
+                outputs = model.decode(features, prompts, target if by_name else None, points)
+                named = model.teacher(features)
             logits = [F.interpolate(o.float(), truth.shape[-2:], mode="bilinear", align_corners=False) for o in outputs]
             loss = sum(mask_loss(x, truth) for x in logits) / len(logits)
             previous = logits[-1].detach().sigmoid()
             figure = f"Dice, {('name', 'name then clicks')[step]}" if by_name else f"Dice, clicks {step + 1}"
-            yield loss * (1 if step == 0 else CORRECTION_WEIGHT), {"loss": loss.item(), figure: dice(previous, truth)}
+            figures = {"loss": loss.item(), figure: dice(previous, truth)}
+            yield (loss + teacher_loss(named, batch)) * (1 if step == 0 else CORRECTION_WEIGHT), figures
 
 
 @dataclass(frozen=True)
@@ -192,15 +215,12 @@ class UNetPeerRecipe:
 
     def losses(self, model: nn.Module, batch: list[torch.Tensor],
                progress: float) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
-        image, labels, known = batch[0][:, None], batch[4], batch[5]
-        scar = TARGETS.index("scar")
-        truth = torch.stack([labels == n + 1 for n in range(len(TARGETS))], dim=1).float()
-        truth[:, TARGETS.index("myocardium")] += truth[:, scar]  # a scar is part of the myocardium
         if progress < self.half_size_until:
-            image, truth = F.avg_pool2d(image, 2), (F.avg_pool2d(truth, 2) >= 0.5).float()
+            batch = halved(batch)
+        image, known = batch[0][:, None], batch[5]
         with torch.autocast(image.device.type, torch.bfloat16):
             logits = model(image.contiguous(memory_format=torch.channels_last)).float()
-        logits, truth = logits[known][:, None], truth[known][:, None]
+        logits, truth = logits[known][:, None], named_masks(batch)[known][:, None]
         loss = mask_loss(logits, truth)
         yield loss, {"loss": loss.item(), "Dice": dice(logits.sigmoid(), truth)}
 
@@ -208,6 +228,29 @@ class UNetPeerRecipe:
 def heart_batches(recipe: VerSeRecipe | UNetPeerRecipe, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
     stream = HeartBatches(Hearts(read_bundle(recipe.bundle)), recipe.size, recipe.batch, recipe.named_share, seed)
     return iter(DataLoader(stream, None, num_workers=workers, persistent_workers=workers > 0))
+
+
+def halved(batch: list[torch.Tensor]) -> list[torch.Tensor]:
+    """A batch of `HeartBatches` on canvases of half the side."""
+    image, truth, target, strokes, labels, known = batch
+    return [F.avg_pool2d(image, 2), F.avg_pool2d(truth.float(), 2) >= 0.5, target,
+            F.max_pool2d(strokes.float(), 2).to(strokes.dtype), labels[:, ::2, ::2], known]
+
+
+def named_masks(batch: list[torch.Tensor]) -> torch.Tensor:
+    """(B, targets, H, W), 1 where the slice shows the target."""
+    masks = torch.stack([batch[4] == n + 1 for n in range(len(TARGETS))], dim=1).float()
+    masks[:, TARGETS.index("myocardium")] += masks[:, TARGETS.index("scar")]  # a scar is part of the myocardium
+    return masks
+
+
+def teacher_loss(found: Sequence[torch.Tensor], batch: list[torch.Tensor]) -> torch.Tensor:
+    """`mask_loss` of every target that the slice's data set marks, mean over the levels."""
+    known, truth = batch[5], named_masks(batch)
+    if not known.any():
+        return sum(x.float().sum() for x in found) * 0
+    large = [F.interpolate(x.float(), truth.shape[-2:], mode="bilinear", align_corners=False) for x in found]
+    return sum(mask_loss(x[known][:, None], truth[known][:, None]) for x in large) / len(large)
 
 
 def mask_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
