@@ -114,7 +114,7 @@ def test_steps_of_training_lower_the_loss_on_the_same_batch(tmp_path, recipe, op
 
 def test_the_teacher_trains_the_encoder_first_and_is_neither_saved_nor_asked_for(tmp_path):
     write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
-    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2, size=64)
+    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2)
     trainer = Trainer(recipe, tmp_path / "run")
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     trainer.progress = 0.1
@@ -132,7 +132,7 @@ def test_the_teacher_trains_the_encoder_first_and_is_neither_saved_nor_asked_for
 
 def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):
     write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
-    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2, size=64)
+    recipe = VerSeRecipe(tmp_path / "hearts.bundle", base=8, width=32, feedforward=32, rounds=1, batch=2)
     trainer = Trainer(recipe, tmp_path / "run")
     trainer.figures = {"loss, encoder": 4.0}
     trainer.write_log(0.1)
