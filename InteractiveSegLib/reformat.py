@@ -7,11 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
-MOST_PIXELS = 2048  # along a side; a larger plane gets coarser pixels, and no longer reaches every voxel that it cuts
-SLIVER = 0.45  # of a pixel beside its centre, where voxels are looked for that no centre hits
+MOST_PIXELS = 2048  # along a side; a larger plane gets coarser pixels
+TOUCHES = 1e-6  # of a voxel: a plane that reaches less far into one does not cut it
 FOLLOWS = 0.5  # of a voxel: a plane that strays less from one slice over the whole volume is that slice
 
 
@@ -49,46 +50,108 @@ class Plane:
         voxels = self.voxels(labels.shape)
         return np.where(voxels >= 0, labels.ravel()[voxels], labels.dtype.type(0))
 
-    def put(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def put(self, picture: np.ndarray, labels: np.ndarray, whole: bool = False) -> np.ndarray:
         """A copy of `labels` (k, j, i) in which each voxel that the plane cuts has the label of most of its pixels.
 
-        picture: whole numbers (rows, columns). The inverse of `cut`: what was not changed on the picture stays as it is. A voxel
-        that is cut by a sliver, under the centre of no pixel, follows a pixel beside it that was changed.
+        picture: whole numbers (rows, columns). A voxel under the centre of no pixel follows the voxel shown where the plane cuts
+        it: always when the picture is the whole truth about the plane, else when that one has changed. So the inverse of `cut`
+        leaves as it is what was not changed on the picture.
         """
-        voxels = self.voxels(labels.shape)
-        inside = voxels >= 0
-        hit, which = np.unique(voxels[inside], return_inverse=True)
+        cut = _voxels_cut(self, labels.shape)
         kinds = int(picture.max(initial=0)) + 1
-        votes = np.bincount(which.ravel() * kinds + picture[inside], minlength=len(hit) * kinds).reshape(len(hit), kinds)
-        changed = labels.copy()
-        changed.ravel()[hit] = votes.argmax(axis=1)
-        rows, columns = np.nonzero(picture != self.cut(labels))
-        for down, right in product((-SLIVER, 0, SLIVER), repeat=2):
-            beside = _numbers(self._kji(rows + down, columns + right), labels.shape)
-            sliver = (beside >= 0) & ~np.isin(beside, hit)
-            changed.ravel()[beside[sliver]] = picture[rows, columns][sliver]
+        votes = np.bincount(cut.which * kinds + picture[cut.pixels >= 0], minlength=len(cut.shown) * kinds)
+        changed, before = labels.copy(), labels.ravel()
+        after = changed.reshape(-1)
+        after[cut.shown] = votes.reshape(-1, kinds).argmax(axis=1)
+        follows = np.full(len(cut.hidden), True) if whole else after[cut.beside] != before[cut.beside]
+        after[cut.hidden[follows]] = after[cut.beside[follows]]
         return changed
+
+    def voxels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(rows, columns): number of the voxel, in the order of the array, that each pixel lies in; -1 outside of the volume."""
+        return _voxels_cut(self, shape).pixels
+
+    def reaches(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(n,): numbers of all the voxels that the plane cuts, those under the centre of no pixel included."""
+        cut = _voxels_cut(self, shape)
+        return np.concatenate([cut.shown, cut.hidden])
 
     def _kji(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(3, ...): where these places of the picture, in pixels, lie in the volume."""
         return np.stack([self.to_ijk[row, 0] * columns + self.to_ijk[row, 1] * rows + self.to_ijk[row, 3] for row in (2, 1, 0)])
 
-    def voxels(self, shape: tuple[int, ...]) -> np.ndarray:
-        """(rows, columns): number of the voxel, in the order of the array, that each pixel lies in; -1 outside of the volume."""
-        return _voxels_under(self, tuple(shape))
+
+class VoxelsCut(NamedTuple):
+    """The voxels of a volume that a plane cuts, as numbers in the order of the array.
+
+    pixels: (rows, columns), the voxel that each pixel's centre lies in, -1 outside. shown: these voxels, each once. which: for
+    each pixel inside, its voxel's place in `shown`. hidden: the voxels under no centre. beside: for each of these the one that is
+    shown where the plane cuts it.
+    """
+
+    pixels: np.ndarray
+    shown: np.ndarray
+    which: np.ndarray
+    hidden: np.ndarray
+    beside: np.ndarray
 
 
-@lru_cache(maxsize=8)
-def _voxels_under(plane: Plane, shape: tuple[int, ...]) -> np.ndarray:
-    """See Plane.voxels."""
-    return _numbers(plane._kji(*np.indices(plane.shape)), shape)
+def _voxels_cut(plane: Plane, shape: tuple[int, ...]) -> VoxelsCut:
+    return _voxels_cut_by(plane.shape, np.asarray(plane.to_ijk, float).tobytes(), tuple(shape))
 
 
-def _numbers(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Number of the voxel that each place (3, ...) kji lies in, -1 outside of the volume."""
-    nearest = np.floor(places + 0.5).astype(int)
+@lru_cache(maxsize=4)  # by value: a view makes a new plane at each look
+def _voxels_cut_by(size: tuple[int, int], to_ijk: bytes, shape: tuple[int, ...]) -> VoxelsCut:
+    plane = Plane(size, np.frombuffer(to_ijk).reshape(4, 4))
+    nearest = np.floor(plane._kji(*np.indices(size)) + 0.5).astype(int)
     inside = np.all([(index >= 0) & (index < n) for index, n in zip(nearest, shape)], axis=0)
-    return np.where(inside, np.ravel_multi_index(np.where(inside, nearest, 0), shape), -1)
+    pixels = np.where(inside, np.ravel_multi_index(np.where(inside, nearest, 0), shape), -1)
+    shown, which = np.unique(pixels[inside], return_inverse=True)
+    hidden, rows, columns = _where_cut(plane, shape, shown)
+    if len(shown) == 0:
+        hidden, rows, columns = hidden[:0], rows[:0], columns[:0]
+    known = pixels
+    while (known[rows, columns] < 0).any():  # a pixel whose centre is outside: the nearest one that is not
+        known = _grown(known)
+    return VoxelsCut(pixels, shown, which.ravel(), hidden, known[rows, columns])
+
+
+def _where_cut(plane: Plane, shape: tuple[int, ...], shown: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(numbers, rows, columns): the voxels cut by the plane that are not shown, and the pixels where it meets their diagonals.
+
+    The plane cuts a voxel when its centre is nearer than half of the voxel's thickness along the normal, and then it meets the
+    diagonal from the centre to the corner beyond the plane.
+    """
+    to_plane = np.linalg.inv(plane.to_ijk)[:, [2, 1, 0, 3]]  # (k, j, i, 1) -> (column, row, depth, 1)
+    normal, offset = to_plane[2, :3], to_plane[2, 3]
+    along = int(np.argmax(np.abs(normal)))
+    half = np.abs(normal).sum() / 2
+    columns_kji = list(np.indices([1 if axis == along else n for axis, n in enumerate(shape)]).reshape(3, -1))
+    middle = -(offset + sum(n * index for n, index in zip(normal, columns_kji))) / normal[along]
+    first = np.ceil(middle - half / abs(normal[along])).astype(int)
+    found = []
+    for step in range(4):  # the plane cuts at most three voxels of a column: no axis crosses it more steeply than `along`
+        index = first + step
+        cut = (np.abs(index - middle) < half / abs(normal[along]) - TOUCHES) & (index >= 0) & (index < shape[along])
+        found.append(np.stack([(index if axis == along else columns_kji[axis])[cut] for axis in range(3)]))
+    voxels = np.concatenate(found, axis=1)
+    numbers = np.ravel_multi_index(voxels, shape)
+    hidden = ~np.isin(numbers, shown)
+    voxels, numbers = voxels[:, hidden], numbers[hidden]
+    depths = normal @ voxels + offset
+    places = voxels - depths / (2 * half) * np.sign(normal)[:, None]
+    pixels = np.floor(to_plane[:2, :3] @ places + to_plane[:2, 3:] + 0.5).astype(int)
+    columns, rows = (np.clip(index, 0, n - 1) for index, n in zip(pixels, plane.shape[::-1]))
+    return numbers, rows, columns
+
+
+def _grown(numbers: np.ndarray) -> np.ndarray:
+    """A copy in which negative numbers took one of their neighbours' in a picture (rows, columns)."""
+    padded, grown = np.pad(numbers, 1, constant_values=-1), numbers.copy()
+    for down, right in ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2)):
+        beside = padded[down : down + numbers.shape[0], right : right + numbers.shape[1]]
+        grown = np.where(grown < 0, beside, grown)
+    return grown
 
 
 def plane_through(shape: tuple[int, int, int], affine: np.ndarray, point, right, down) -> Plane | None:

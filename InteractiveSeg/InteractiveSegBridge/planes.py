@@ -15,27 +15,29 @@ def starts_anew(labels: np.ndarray, view: Plane | tuple[int, int], before) -> bo
     the prompts so far, as Given.
     """
     slices = {(one.axis, n) for one in before if one.plane is None for n in in_slices(one.prompt, labels.shape, one.axis)}
-    planes = [one.plane for one in before if one.plane is not None]
-    if isinstance(view, Plane):
-        spoken_to, voxels = any(view.is_same(plane) for plane in planes), view.voxels(labels.shape)
-    else:
-        spoken_to, voxels = view in slices, _voxels_of_slice(labels.shape, *view)
-    shown = voxels[voxels >= 0]
-    shown = shown[labels.ravel()[shown] != 0]
+    planes = []
+    for plane in (one.plane for one in before if one.plane is not None):
+        if not any(plane.is_same(other) for other in planes):
+            planes.append(plane)
+    on_plane = isinstance(view, Plane)
+    if any(view.is_same(plane) for plane in planes) if on_plane else view in slices:
+        return False
+    voxels = view.reaches(labels.shape) if on_plane else _voxels_of_slice(labels.shape, *view)
+    shown = voxels[labels.ravel()[voxels] != 0]
     places = np.unravel_index(shown, labels.shape)
     crossed = np.zeros(shown.shape, bool)
     for axis, index in slices:
         crossed |= places[axis] == index
     for plane in planes:
-        crossed |= np.isin(shown, plane.voxels(labels.shape))
-    return not spoken_to and len(shown) > 0 and bool(crossed.all())
+        crossed |= np.isin(shown, plane.reaches(labels.shape))
+    return len(shown) > 0 and bool(crossed.all())
 
 
 def _voxels_of_slice(shape, axis: int, index: int) -> np.ndarray:
     """Numbers of the slice's voxels in the order of the array."""
     places = np.indices([1 if along == axis else n for along, n in enumerate(shape)])
     places[axis] += index
-    return np.ravel_multi_index(tuple(places), shape)
+    return np.ravel_multi_index(tuple(places), shape).ravel()
 
 
 class PlaneSession:
@@ -57,8 +59,11 @@ class PlaneSession:
             self.session.restore(cut[None], [(prompt, 0) for prompt in prompts])
             self._labels, self._prompts = cut, tuple(prompts)
 
-    def put(self, labels: np.ndarray) -> np.ndarray:
-        """A copy of the volume's labels (k, j, i) with what the session holds now on the voxels that the plane cuts."""
-        changed = self.plane.put(self.session.labels[0], labels)
+    def put(self, labels: np.ndarray, whole: bool) -> np.ndarray:
+        """A copy of the volume's labels (k, j, i) with what the session holds now on the voxels that the plane cuts.
+
+        whole: what it holds did not start from these labels.
+        """
+        changed = self.plane.put(self.session.labels[0], labels, whole)
         self._labels, self._prompts = self.plane.cut(changed), self.session.prompts
         return changed

@@ -184,9 +184,10 @@ class SegmentSession:
 
     def _add_on_plane(self, choice: Choice, given: Given, before: tuple[Given, ...]):
         """The same, on a plane."""
-        on_plane = self._on_plane(choice, given.plane, before, starts_anew(self._engine.labels, given.plane, before))
+        anew = starts_anew(self._engine.labels, given.plane, before)
+        on_plane = self._on_plane(choice, given.plane, before, anew)
         on_plane.session.add(self._labelled(given))
-        self._answer_on_plane(on_plane.put(self._engine.labels))
+        self._answer_on_plane(on_plane.put(self._engine.labels, anew))
         self._depth += 1
         return on_plane.session.prompts[-1]
 
@@ -200,7 +201,7 @@ class SegmentSession:
         on_plane = self._on_plane(choice, plane, before)
         on_plane.session.predict([0])
         self._given = before
-        update = self._engine.set_labels(on_plane.put(self._engine.labels))
+        update = self._engine.set_labels(on_plane.put(self._engine.labels, whole=True))
         self._depth += 1
         return self._updates(update)
 
@@ -376,7 +377,7 @@ class SegmentSession:
         on_plane.session.reset()
         for one in self._heard(after, plane):
             on_plane.session.add(self._labelled(one))
-        self._engine.set_labels(on_plane.put(self._engine.labels))
+        self._engine.set_labels(on_plane.put(self._engine.labels, whole=True))
         self._depth += 1
 
     def _labels(self, seen: LabelCrop) -> np.ndarray:

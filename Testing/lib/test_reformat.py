@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from InteractiveSegLib.reformat import MOST_PIXELS, plane_through
+from InteractiveSegLib import reformat
+from InteractiveSegLib.reformat import MOST_PIXELS, Plane, plane_through
 
 SHAPE = (24, 40, 50)
 MIDDLE_KJI = (12, 20, 25)
@@ -84,15 +85,73 @@ def test_labels_that_were_not_changed_on_the_plane_stay_and_a_change_is_seen_the
     assert heights.max() <= 0.5 * np.abs(affine[2, :3]).sum(), "only voxels that the plane passes through"
 
 
-def test_voxels_that_the_plane_cuts_by_a_sliver_are_filled_too():
-    affine = turned(45.0)
-    plane = axial_plane(affine)
-    filled = plane.put(np.ones(plane.shape, np.uint8), np.zeros(SHAPE, np.uint8))
-    k, j, i = np.indices(SHAPE)
-    heights = np.abs(np.stack([i, j, k], axis=-1) @ affine[2, :3] + affine[2, 3] - place_of(affine, MIDDLE_KJI)[2])
-    cut = heights < 0.5 * np.abs(affine[2, :3]).sum()
-    assert not filled[~cut].any()
-    assert filled[cut].mean() > 0.9, "all but the thinnest slivers"
+def tilted(shape, spacing_ijk, tilt, turn):
+    """(plane, heights): a plane through the middle, turned about two axes; and how far each voxel's centre is from it, in voxels
+    thickness along the plane's normal."""
+    affine = np.diag([*spacing_ijk, 1.0])
+    (s, t), (c, d) = np.sin(np.deg2rad([tilt, turn])), np.cos(np.deg2rad([tilt, turn]))
+    right, down = np.array([d, t, 0.0]), np.array([-t * c, d * c, s])
+    point = affine[:3, :3] @ (np.array(shape[::-1]) / 2 + [0.13, 0.21, 0.34])
+    normal = np.cross(right, down) @ affine[:3, :3]
+    k, j, i = np.indices(shape)
+    heights = np.stack([i, j, k], axis=-1) @ normal - np.cross(right, down) @ point
+    return plane_through(shape, affine, point, right, down), heights / np.abs(normal).sum()
+
+
+@pytest.mark.parametrize("tilt", [8, 20, 33, 45, 70, 85])
+@pytest.mark.parametrize("turn", [0, 25])
+@pytest.mark.parametrize("shape, spacing_ijk", [
+    ((24, 40, 50), (0.8, 0.9, 2.5)), ((30, 30, 30), (1, 1, 1)), ((12, 60, 60), (0.5, 0.5, 5)), ((30, 20, 40), (3, 1, 0.7)),
+])
+def test_every_voxel_that_the_plane_cuts_is_filled_and_no_other(shape, spacing_ijk, tilt, turn):
+    plane, heights = tilted(shape, spacing_ijk, tilt, turn)
+    filled = plane.put(np.ones(plane.shape, np.uint8), np.zeros(shape, np.uint8)) != 0
+    assert (filled == (np.abs(heights) < 0.5)).all()
+    assert set(plane.reaches(shape).tolist()) == set(np.flatnonzero(filled).tolist())
+    emptied = plane.put(np.zeros(plane.shape, np.uint8), filled.astype(np.uint8))
+    assert not emptied.any()
+
+
+@pytest.mark.parametrize("spacing_ijk", [(1, 1, 1), (0.5, 0.5, 5), (3, 1, 0.7)])
+def test_a_disc_on_the_plane_is_a_disc_of_the_voxels_that_it_cuts_without_holes(spacing_ijk):
+    shape = (30, 44, 40)
+    plane, heights = tilted(shape, spacing_ijk, 35, 20)
+    middle, radius = np.array(plane.shape) / 2, min(plane.shape) / 3
+
+    def away(rows, columns):
+        return np.hypot(rows - middle[0], columns - middle[1])
+
+    filled = plane.put((away(*np.indices(plane.shape)) < radius).astype(np.uint8), np.zeros(shape, np.uint8)) != 0
+    # The same plane in ten times finer pixels tells where on it each voxel is cut.
+    fine = Plane((plane.shape[0] * 10, plane.shape[1] * 10), plane.to_ijk @ np.diag([0.1, 0.1, 0.1, 1]))
+    voxels, distances = fine.voxels(shape), away(*np.indices(fine.shape) / 10)
+    nearest, farthest = np.full(filled.size, np.inf), np.full(filled.size, -np.inf)
+    np.minimum.at(nearest, voxels[voxels >= 0], distances[voxels >= 0])
+    np.maximum.at(farthest, voxels[voxels >= 0], distances[voxels >= 0])
+    inside, outside = (farthest > 0) & (farthest < radius - 1.5), nearest > radius + 1.5
+    assert inside.sum() > 200
+    assert filled.ravel()[inside].all()
+    assert not filled.ravel()[outside & np.isfinite(nearest)].any()
+    assert not filled[np.abs(heights) >= 0.5].any()
+
+
+def test_a_coarse_picture_of_a_large_plane_reaches_every_voxel_too(monkeypatch):
+    monkeypatch.setattr(reformat, "MOST_PIXELS", 16)
+    plane, heights = tilted((24, 40, 50), (0.8, 0.9, 2.5), 30, 10)
+    assert max(plane.shape) == 16
+    filled = plane.put(np.ones(plane.shape, np.uint8), np.zeros((24, 40, 50), np.uint8)) != 0
+    assert (filled == (np.abs(heights) < 0.5)).all()
+
+
+def test_slivers_beside_a_hand_drawn_mask_stay_unless_the_picture_is_the_whole_truth():
+    plane, _ = tilted(SHAPE, (1, 1, 1), 45, 0)
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[MIDDLE_KJI[0], 10:30, 10:30] = 1
+    picture = plane.cut(drawn)
+    picture[:5, :5] = 1
+    assert (plane.put(picture, drawn)[MIDDLE_KJI[0] + 1, 10:30, 10:30] == 0).all(), "nothing changed there"
+    whole = plane.put(np.ones_like(picture), drawn, whole=True)
+    assert (whole != 0).ravel()[plane.reaches(SHAPE)].all()
 
 
 def test_the_same_view_gives_the_same_pixels_wherever_it_was_panned_to():

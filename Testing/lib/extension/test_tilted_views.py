@@ -29,8 +29,10 @@ def plane_of(stage):
 
 
 def cut_by(plane):
-    """Bool, the volume's shape: the voxels that the plane can fill."""
-    return plane.put(np.ones(plane.shape, np.uint8), np.zeros(SHAPE, np.uint8)).astype(bool)
+    """Bool, the volume's shape: the voxels that the plane cuts."""
+    cut = np.zeros(SHAPE, bool)
+    cut.ravel()[plane.reaches(SHAPE)] = True
+    return cut
 
 
 def assert_the_plane_shows_the_ellipsoid(stage, plane):
@@ -101,6 +103,17 @@ def test_prompts_add_up_in_one_view_and_across_views_and_undo_takes_them_one_by_
     one.settle()
     assert len(prompts(one)) == 4
     assert one.mask()[beside]
+
+
+@pytest.mark.parametrize("tilt", [30, 50])
+def test_no_voxel_that_the_view_cuts_within_the_object_stays_empty_whatever_other_views_gave_before(a_stage, tilt):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=tilt)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    within = ellipsoid(CENTRE_KJI, tuple(r - 3 for r in RADII_KJI))
+    assert a_stage.mask()[within & cut_by(plane_of(a_stage))].all()
 
 
 def test_what_other_effects_drew_beside_the_plane_stays_and_on_it_is_where_the_prompt_starts(tilted):
