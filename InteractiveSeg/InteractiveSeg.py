@@ -29,12 +29,13 @@ HELP = """
 <p>Segment with a few clicks: choose a volume and a segment above or in the <b>Segment Editor</b>, then one of these
 effects.</p>
 <ul>
-<li><b>Interactive click</b> (p): left click adds what you point at, Ctrl + left click (Cmd on macOS) removes it.</li>
-<li><b>Interactive scribble</b> (s): paint through the object, with Ctrl through what is not the object.</li>
-<li><b>Interactive box</b> (d) and <b>lasso</b> (l): draw around the object.</li>
+<li><b>Interactive click</b>: left click adds what you point at, Ctrl + left click (Cmd on macOS) removes it.</li>
+<li><b>Interactive scribble</b>: paint through the object, with Ctrl through what is not the object.</li>
+<li><b>Interactive box</b> and <b>lasso</b>: draw around the object.</li>
 </ul>
-<p>All four add to the same prompts. The key <b>x</b> swaps add and remove. Undo, masking and the overwrite mode work as for
-every other effect. Each prompt works in the slice you look at, however the view is turned.</p>
+<p>All four add to the same prompts. In a slice view the key <b>p</b> chooses the next tool, <b>x</b> swaps add and remove,
+<b>Return</b> chooses the next segment, <b>g</b> shows or hides it, <b>a</b> starts it over. Undo, masking and the overwrite
+mode work as for every other effect. Each prompt works in the slice you look at, however the view is turned.</p>
 <p>For many cases: open a folder as a <b>study</b>, accept case by case, and a model that learns from examples needs fewer
 prompts from case to case.</p>
 <p>For research only, not for clinical decisions.</p>

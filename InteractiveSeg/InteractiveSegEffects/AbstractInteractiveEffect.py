@@ -49,7 +49,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel = None
         self._listening = False
         self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
-        self._grab = PromptGrab(self)
+        self.grab = PromptGrab(self)
         self._warm = None  # the choice that was warmed up last
         self._axis, self._seconds = 0, None  # of the last prompt: array axis, how long its answer took
 
@@ -134,7 +134,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._advise()
 
     def deactivate(self) -> None:
-        self._grab.letGo()
+        self.grab.letGo()
         if self._listening:
             workbench().unwatch()
             workbench().listeners.remove(self.refresh)
@@ -171,8 +171,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             return False
         try:
             if eventId == vtk.vtkCommand.KeyPressEvent:
-                return self._handleKey(callerInteractor, viewWidget)
-            return self._grab.handleMouse(eventId, callerInteractor, viewWidget) or bool(
+                return keys.press(self, callerInteractor, viewWidget)
+            return self.grab.handleMouse(eventId, callerInteractor, viewWidget) or bool(
                 self.handleMouse(eventId, callerInteractor.GetEventPosition(), callerInteractor, viewWidget)
             )
         except InteractiveSegError as error:
@@ -293,6 +293,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def onTool(self, name: str) -> None:
         self.scriptedEffect.selectEffect(name)
 
+    def onNextTool(self) -> None:
+        if self.panel.nextTool is not None:
+            self.onTool(self.panel.nextTool)
+
     def onRemove(self) -> None:
         self.panel.removeButton.toggle()
 
@@ -356,26 +360,6 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if (weakref.ref(segment), choice) != self._warm:
             self._warm = (weakref.ref(segment), choice)
             workbench().worker.submit(WarmUp(segment, choice, self.panel.showMemory))
-
-    def _handleKey(self, interactor, viewWidget) -> bool:
-        """True when the key is ours; with Ctrl or Alt it is somebody else's."""
-        key = interactor.GetKeySym()
-        if interactor.GetControlKey() or interactor.GetAltKey():
-            return False
-        if key == keys.DELETE:
-            self._grab.delete(viewWidget, interactor.GetEventPosition())
-            return True
-        actions = {
-            keys.REMOVE: self.onRemove,
-            keys.NEXT_SEGMENT: self.onNextSegment,
-            keys.START_OVER: self.onStartOver,
-            keys.VISIBILITY: self.onVisibility,
-            keys.ACCEPT: self.onAccept,
-            **{tool.key: lambda name=tool.effect: self.onTool(name) for tool in keys.TOOLS},
-        }
-        if key in actions:
-            actions[key]()
-        return key in actions
 
     def _watch(self, viewWidget) -> None:
         if viewWidget in self._views:

@@ -19,8 +19,8 @@ class OptionsPanel:
     def __init__(self, effect_name: str) -> None:
         self.widget = qt.QWidget()
         self._layout = qt.QFormLayout(self.widget)
-        self._slices = 0
-        self._addTools(effect_name)
+        self._effect_name, self._slices = effect_name, 0
+        self._addTools()
         self._addModel()
         self._addPrompts()
         self._addVolume()
@@ -29,11 +29,8 @@ class OptionsPanel:
         drag = "Drag" if effect_name == keys.TOOLS[0].effect else "Alt + drag"
         hint.text = f"{drag} a prompt's + or − to move it; {keys.DELETE} removes the one under the mouse."
 
-    def _addTools(self, effect_name: str) -> None:
-        self.toolButtons = {tool.effect: _button(f"{tool.word} ({tool.key})", "") for tool in keys.TOOLS}
-        for name, button in self.toolButtons.items():
-            button.toolTip = "All tools add to the same prompts"
-            button.enabled = name != effect_name
+    def _addTools(self) -> None:
+        self.toolButtons = {tool.effect: _button(tool.word, "All tools add to the same prompts") for tool in keys.TOOLS}
         self._layout.addRow(row(*self.toolButtons.values()))
 
     def _addModel(self) -> None:
@@ -89,7 +86,7 @@ class OptionsPanel:
         self.predictButton = _button("Predict slice", "What the model says of the slice shown, before any prompt")
         self.predictRangeButton = _button("Predict slices", "What the model says of these slices, before any prompt")
         accept = "Make this segment's slices examples from which the model learns; named after the segment"
-        self.acceptButton = _button(f"Accept ({keys.ACCEPT})", accept)
+        self.acceptButton = _button("Accept", accept)
         self._layout.addRow(row(self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton))
         self.roundsLabel = self._line()
         self.progressBar = qt.QProgressBar()
@@ -135,6 +132,13 @@ class OptionsPanel:
         return find_family(self.family).contextual
 
     @property
+    def nextTool(self) -> str | None:
+        """The effect of the tool after this one that the model understands; None where there is no other."""
+        names = [tool.effect for tool in keys.TOOLS]
+        own = names.index(self._effect_name)
+        return next((name for name in names[own + 1 :] + names[:own] if self.toolButtons[name].enabled), None)
+
+    @property
     def removes(self) -> bool:
         return self.removeButton.checked
 
@@ -167,6 +171,10 @@ class OptionsPanel:
     def _showFamily(self) -> None:
         """What this family can do."""
         spec = find_family(self.family)
+        for name, word in keys.TOOLS:
+            self.toolButtons[name].enabled = name != self._effect_name and word in spec.prompts
+        for name, word in keys.TOOLS:
+            self.toolButtons[name].text = f"{word} ({keys.NEXT_TOOL})" if name == self.nextTool else word
         self.structureCombo.clear()
         for name in self.structureNames:
             self.structureCombo.addItem(name, name)
