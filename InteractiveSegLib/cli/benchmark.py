@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if whole:
         return families_table(args, threads, device)
     image, clicks = made_slice(args.size)
-    print(f"{args.size} x {args.size} slice, {threads} thread(s), {_device_name(device)}, {_versions()}")
+    print(f"{args.size} x {args.size} slice, {threads} thread(s), {device_name(device)}, {versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
     _measure(args.model, lambda: SessionSegmenter(args.model, args.weights, device), image, clicks, args.prompts)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
     names = tuple(args.families.split(","))
     if not set(names) <= set(families.STEPS):
         raise InteractiveSegError(f"Got --families {args.families}: choose among {', '.join(families.STEPS)}.")
-    print(f"{_device_name(device)}, {threads} thread(s), {_versions()}{_switches()}")
+    print(f"{device_name(device)}, {threads} thread(s), {versions()}{_switches()}")
     columns = ("network", "step", "load s", "first s", "median s", "p95 s", "as published s", "ratio", "peak MB")
     print(f"\n| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     rates = []
@@ -124,7 +124,7 @@ def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
 
 def memory_table(args: argparse.Namespace, threads: int, device: str) -> int:
     """What each family was said to need, and what it took."""
-    print(f"{_device_name(device)}, {threads} thread(s), {_versions()}{_switches()}")
+    print(f"{device_name(device)}, {threads} thread(s), {versions()}{_switches()}")
     print("\n| what | estimate MB | taken MB | estimate / taken |\n|---|---|---|---|")
     far = 0
     for published in (False, True):
@@ -141,7 +141,7 @@ def context_tables(args: argparse.Namespace, threads: int, device: str) -> int:
     """MultiverSeg with examples: our compact network, the published size, and the published way of computing it."""
     sizes, widths = _numbers(args.context), _numbers(args.features)
     weights = args.weights or shipped_file("multiverseg")
-    print(f"128 x 128 canvas, {threads} thread(s), {_device_name(device)}, {_versions()}")
+    print(f"128 x 128 canvas, {threads} thread(s), {device_name(device)}, {versions()}")
     print("\n| network | examples | read them s | median s | CPU s | peak MB |\n|---|---|---|---|---|---|")
     kinds = (("multiverseg, " + weights.stem, "ours", weights), ("published size", "ours", None),
              ("published size, bfloat16", "bfloat16", None), ("published size, as published", "authors", None))
@@ -171,7 +171,7 @@ def rounds_table(args: argparse.Namespace, threads: int, device: str) -> int:
     if args.slices < 2 or args.kept < 0:
         raise InteractiveSegError(f"--slices {args.slices} --kept {args.kept}: give at least 2 slices and no negative memory.")
     print(f"{args.slices} slices of {args.size} x {args.size}, at most {args.kept:g} GiB of encoded slices, {threads} thread(s), "
-          f"{_device_name(device)}, {_versions()}")
+          f"{device_name(device)}, {versions()}")
     print("\n| network | slices/s, first round | second | ratio | peak MB | encoded slices kept |\n|---|---|---|---|---|---|")
     for name, weights in (("limnet, shipped", args.weights or shipped_file("limnet-memory")), ("published size", None)):
         cost = measure_rounds(RoundsJob(args.slices, args.size, weights, int(args.kept * 2**30), device, threads))
@@ -185,7 +185,7 @@ def heart_table(args: argparse.Namespace, threads: int, device: str) -> int:
     """VerSe on a made heart: the first click, the second, all slices by name."""
     from ..evaluation.heart_speed import SIDE, heart_rows
 
-    print(f"{SIDE} x {SIDE} slices, {threads} thread(s), {_device_name(device)}, {_versions()}")
+    print(f"{SIDE} x {SIDE} slices, {threads} thread(s), {device_name(device)}, {versions()}")
     print("\n| step | median s | CPU s |\n|---|---|---|")
     for what, seconds, used in heart_rows(args.weights, device):
         print(f"| {what} | {seconds:.3f} | {used:.3f} |", flush=True)
@@ -247,7 +247,7 @@ def _peak_megabytes() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
@@ -267,7 +267,7 @@ def _switches() -> str:
     return "".join(f", {words}" for name, words in ((EAGER, "eager"), (FLOAT32, "float32")) if name in os.environ)
 
 
-def _versions() -> str:
+def versions() -> str:
     import torch
 
     return f"torch {torch.__version__}, Python {platform.python_version()}, {datetime.date.today().isoformat()}"
