@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-from itertools import chain
 from pathlib import Path
 
 LIMIT = 45_000_000  # bytes; what must travel to a machine with a GPU
@@ -15,6 +14,10 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     pack.add_argument("folders", metavar="FOLDER", type=Path, nargs="+",
                       help="folder of .npz packs with a manifest.json, or one pack of such a folder")
     pack.add_argument("-o", "--output", type=Path, required=True, help="the bundle to write")
+    pack.add_argument("--licence", choices=("commercial",), help="only sets whose stated licence clearly allows commercial use")
+    pack.add_argument("--without", metavar="WHAT", action="append", default=[],
+                      help="leave a kind of image out: ultrasound, microscopy, 'cardiac MR', or a glob on a set's name or "
+                           "modality; may be given several times")
     for name, what in (("defects", "the six kinds of defective masks"), ("clips", "objects followed through clips")):
         sheet = actions.add_parser(name, help=f"draw a contact sheet: {what}")
         sheet.add_argument("--bundle", type=Path, required=True, help="training data made by `interactive-seg data pack`")
@@ -31,12 +34,15 @@ def run(args: argparse.Namespace) -> int:
 def run_pack(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from ..training.bundle import read_folder, write_bundle
+    from ..training.bundle import list_packs, read_pack, write_bundle
+    from ..training.sets import chosen
 
-    packs = sum(1 if folder.is_file() else len(list(folder.glob("*.npz"))) for folder in args.folders)
-    sets = chain.from_iterable(read_folder(folder) for folder in args.folders)
-    size = write_bundle(tqdm(sets, "pack", packs, unit="set"), args.output)
-    print(f"{args.output}: {size / 1e6:.1f} MB")
+    packs, left = chosen([pack for folder in args.folders for pack in list_packs(folder)], bool(args.licence), args.without)
+    for name, why in left:
+        print(f"left out: {name} ({why})")
+    sets = (read_pack(pack["path"], pack["licence"], pack["modality"]) for pack in tqdm(packs, "pack", unit="set"))
+    size = write_bundle(sets, args.output)
+    print(f"{args.output}: {len(packs)} sets, {size / 1e6:.1f} MB")
     if size > LIMIT:
         print(f"warning: over the limit of {LIMIT / 1e6:.0f} MB")
     return 0

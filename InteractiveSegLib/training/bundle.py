@@ -49,11 +49,11 @@ class DataSet:
         return self.cases[0].image.ndim == 3
 
 
-def read_pack(path: Path, about: dict) -> DataSet:
+def read_pack(path: Path, licence: str, modality: str) -> DataSet:
     """One .npz pack (2D: images, masks, roi_yxhw, subject; 3D: index, img_KEY, lab_KEY and scr_KEY) as a DataSet."""
     with np.load(path) as pack:
         labels = {int(k): str(v) for k, v in json.loads(str(pack["labels"])).items()}
-        dataset = DataSet(path.stem, labels, about.get("licence", "not stated"), about.get("modality", "not stated"))
+        dataset = DataSet(path.stem, labels, licence, modality)
         if "index" in pack.files:
             for entry in json.loads(str(pack["index"])):
                 key = entry["key"]
@@ -69,8 +69,11 @@ def read_pack(path: Path, about: dict) -> DataSet:
     return dataset
 
 
-def read_folder(folder: Path) -> Iterator[DataSet]:
-    """The packs of a data folder that has a manifest.json, in the order of their names; or one pack of such a folder."""
+def list_packs(folder: Path) -> list[dict]:
+    """The packs of a data folder that has a manifest.json, in the order of their names, or one pack of such a folder.
+
+    Each is a dict of name, path, licence and modality; what the manifest does not say is "not stated".
+    """
     paths = [folder] if folder.is_file() else sorted(folder.glob("*.npz"))
     if not paths:
         raise InteractiveSegError(f"No .npz pack lies in {folder}: give the folder that holds the training packs.")
@@ -78,8 +81,8 @@ def read_folder(folder: Path) -> Iterator[DataSet]:
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     entries = entries if isinstance(entries, list) else entries.get("datasets", entries.get("packs", []))
     about = {entry["name"]: entry for entry in entries}
-    for path in paths:
-        yield read_pack(path, about.get(path.stem, {}))
+    said = {path: {key: about.get(path.stem, {}).get(key) or "not stated" for key in ("licence", "modality")} for path in paths}
+    return [{"name": path.stem, "path": path, **said[path]} for path in paths]
 
 
 def write_bundle(datasets: Iterator[DataSet], path: Path) -> int:

@@ -15,10 +15,13 @@ from ..types import InteractiveSegError
 from ..weights import sha256, weights_folder
 from .bundle import read_bundle
 from .recipes import find_recipe
+from .sets import objection
 
 AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 TEACHER = AVERAGED + "teacher."  # of what only training needs
-LICENCE = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
+RESEARCH = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
+COMMERCIAL = "commercial use allowed: every training set is under terms that allow it, the card names them for attribution"
+TAUGHT = ("limnet-fusion",)  # samples made by the shipped weights
 
 
 def export(run: Path, bundle: Path, identifier: str, report: Path | None = None, notes: str = "") -> Path:
@@ -27,8 +30,10 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None,
     report: a folder that `interactive-seg evaluate` wrote; its table goes into the card. notes: what the settings do not say.
     """
     path = weights_folder() / f"{identifier}.safetensors"
-    about, tensors = save_average(run, path)
-    entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": LICENCE,
+    about, tensors = averaged(run)
+    terms = licence(about, bundle)
+    write_weights(path, about["family"], tensors)
+    entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": terms,
              "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}
     add_to_manifest(entry)
     path.with_suffix(".md").write_text(card(entry, about, bundle, report, notes), encoding="utf8")
@@ -37,16 +42,26 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None,
 
 def save_average(run: Path, path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Write a run's averaged weights in half precision; what run.json says of it, and the tensors."""
+    about, tensors = averaged(run)
+    write_weights(path, about["family"], tensors)
+    return about, tensors
+
+
+def averaged(run: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What run.json says of a run, and its averaged weights in half precision."""
     try:
         about = json.loads((run / "run.json").read_text(encoding="utf8"))
         state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["ema"]
     except (OSError, KeyError, RuntimeError) as error:
         raise InteractiveSegError(f"{run} is no training run ({error}): give a folder that `train` made.") from error
-    tensors = {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items()
-               if k.startswith(AVERAGED) and not k.startswith(TEACHER)}
-    save_file(tensors, path, {"family": about["family"]})
+    return about, {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items()
+                   if k.startswith(AVERAGED) and not k.startswith(TEACHER)}
+
+
+def write_weights(path: Path, family: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Tensors as a weight file that others may read."""
+    save_file(tensors, path, {"family": family})
     path.chmod(0o644)
-    return about, tensors
 
 
 def add_to_manifest(entry: dict) -> None:
@@ -55,6 +70,17 @@ def add_to_manifest(entry: dict) -> None:
     entries = json.loads(path.read_text(encoding="utf8")) if path.exists() else []
     entries = [e for e in entries if e["id"] != entry["id"]] + [entry]
     path.write_text(json.dumps(sorted(entries, key=lambda e: e["id"]), indent=1) + "\n", encoding="utf8")
+
+
+def licence(about: dict, bundle: Path) -> str:
+    """The weights' licence: COMMERCIAL where all they were made from is a bundle of sets that allow it, else RESEARCH."""
+    sources, given = about.get("sources"), sha256(bundle)
+    if sources is not None and given not in sources:
+        raise InteractiveSegError(f"{bundle} is not what this run was trained from: give the bundle that it read.")
+    alone = sources == [given] and about["family"] not in TAUGHT
+    only = getattr(find_recipe(about["family"])(bundle), "pack", "")
+    free = all(not objection(d.licence) for d in read_bundle(bundle) if not only or d.name == only)
+    return COMMERCIAL if alone and free else RESEARCH
 
 
 def commit() -> str:

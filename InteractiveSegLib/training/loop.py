@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..types import InteractiveSegError
-from ..weights import load_strictly, read_state
+from ..weights import load_strictly, read_state, sha256
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 120
@@ -29,12 +29,13 @@ LOG_STEPS = 50
 
 
 class Recipe(Protocol):
-    """What a family brings to the loop.
+    """What a family brings to the loop. `bundle` is the file, or the folder of volumes, that it reads.
 
     Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights. What the
     network holds as `teacher` is for training alone.
     """
 
+    bundle: Path
     name: str
     learning_rate: float
     weight_decay: float
@@ -65,7 +66,10 @@ class Budget:
 
 
 class Trainer:
-    """One run folder: checkpoint.pt, log.csv, curve.png, run.json."""
+    """One run folder: checkpoint.pt, log.csv, curve.png, run.json.
+
+    sources: SHA-256 of the weights and the bundles that went into the run, None where it is too old to know.
+    """
 
     def __init__(
         self, recipe: Recipe, folder: Path, device: str = "cpu", seed: int = 0, start: Path | None = None
@@ -85,9 +89,14 @@ class Trainer:
             self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.step, self.seconds, self.progress = 0, 0.0, 0.0
+        given = (start, getattr(recipe, "encoder", None))
+        self.sources: list[str] | None = [sha256(path) for path in given if path is not None]
         self.figures: dict[str, float] = {}
         if self.checkpoint.exists():
             self.resume()
+        data = Path(recipe.bundle)
+        if self.sources is not None and data.is_file() and (digest := sha256(data)) not in self.sources:
+            self.sources.append(digest)
 
     @property
     def checkpoint(self) -> Path:
@@ -105,16 +114,17 @@ class Trainer:
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         self.progress = state["progress"] if state["progress"] < 1 else 0.0
+        self.sources = state.get("sources")
         log.info("resumed %s at step %d", self.recipe.name, self.step)
 
     def save(self) -> None:
         state = {"model": self.model.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "step": self.step, "seconds": self.seconds, "progress": self.progress}
+                 "step": self.step, "seconds": self.seconds, "progress": self.progress, "sources": self.sources}
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.checkpoint)
         about = {"family": self.recipe.name, "step": self.step, "hours": round(self.seconds / 3600, 3),
-                 "device": str(self.device), "seed": self.seed, "progress": self.progress}
+                 "device": str(self.device), "seed": self.seed, "progress": self.progress, "sources": self.sources}
         (self.folder / "run.json").write_text(json.dumps(about, indent=1))
         draw_curve(self.folder)
 

@@ -69,9 +69,9 @@ def test_a_file_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(InteractiveSegError, match="pack"):
         main_error = tmp_path / "empty"
         main_error.mkdir()
-        from InteractiveSegLib.training.bundle import read_folder
+        from InteractiveSegLib.training.bundle import list_packs
 
-        list(read_folder(main_error))
+        list_packs(main_error)
 
 
 def test_samples_show_the_target_that_they_are_labelled_with(bundle):
@@ -121,12 +121,44 @@ def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle,
     path = tmp_path / "tiny.safetensors"
     assert "Made by a test." in path.with_suffix(".md").read_text()
     assert "| 2d_disks | photo | 8 | 4 | CC0 |" in path.with_suffix(".md").read_text()
+    assert licence_in(tmp_path, "tiny").startswith("research use only"), "the egg's licence is not stated"
     onward = Trainer(a_recipe(bundle), tmp_path / "onward", start=path)
     averaged = again.ema.module.state_dict()
     assert all(torch.allclose(averaged[k], v, atol=1e-3) for k, v in onward.model.state_dict().items())
     session = InteractiveSession(np.zeros((40, 40)), weights=path)
     session.add(Click((20, 20)))
     assert session.mask[20, 20]
+
+
+def licence_in(folder, identifier):
+    (entry,) = [entry for entry in json.loads((folder / "manifest.json").read_text()) if entry["id"] == identifier]
+    assert f"Licence of the weights: {entry['licence']}." in (folder / entry["card"]).read_text()
+    return entry["licence"]
+
+
+def test_weights_are_for_commercial_use_when_everything_they_were_made_from_is(folder, bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    monkeypatch.setattr(export_module, "find_recipe", {"scribbleprompt": a_recipe}.get)
+    free = tmp_path / "free.bundle"
+    assert main(["data", "pack", str(folder), "--licence", "commercial", "-o", str(free)]) == 0
+    assert "left out: 3d_egg (not stated: not stated)" in capsys.readouterr().out
+    assert [d.name for d in read_bundle(free)] == ["2d_disks"]
+
+    def export(name, given, *cycles, start=None):
+        for read in cycles:
+            Trainer(a_recipe(read), tmp_path / name, start=start).train(steps=4, workers=0)
+        return main(["models", "export", str(tmp_path / name), "--bundle", str(given), "--id", name])
+
+    assert export("ours", free, free, free) == 0
+    assert licence_in(tmp_path, "ours").startswith("commercial use allowed")
+    assert export("mixed", free, bundle, free) == 0
+    assert export("onward", free, free, start=tmp_path / "mixed.safetensors") == 0
+    for name in ("mixed", "onward"):
+        assert licence_in(tmp_path, name).startswith("research use only"), "what went in before counts too"
+    capsys.readouterr()
+    assert export("wrong", free, bundle) == 1
+    assert "give the bundle that it read" in capsys.readouterr().err
+    assert not (tmp_path / "wrong.safetensors").exists()
 
 
 def test_an_interrupted_cycle_goes_on_where_it_stopped(bundle, tmp_path):
