@@ -15,10 +15,7 @@ def starts_anew(labels: np.ndarray, view: Plane | tuple[int, int], before) -> bo
     the prompts so far, as Given.
     """
     slices = {(one.axis, n) for one in before if one.plane is None for n in in_slices(one.prompt, labels.shape, one.axis)}
-    planes = []
-    for plane in (one.plane for one in before if one.plane is not None):
-        if not any(plane.is_same(other) for other in planes):
-            planes.append(plane)
+    planes = planes_of(before)
     on_plane = isinstance(view, Plane)
     if any(view.is_same(plane) for plane in planes) if on_plane else view in slices:
         return False
@@ -31,6 +28,15 @@ def starts_anew(labels: np.ndarray, view: Plane | tuple[int, int], before) -> bo
     for plane in planes:
         crossed |= np.isin(shown, plane.reaches(labels.shape))
     return len(shown) > 0 and bool(crossed.all())
+
+
+def planes_of(given) -> list[Plane]:
+    """The planes on which there are prompts, each once."""
+    planes = []
+    for plane in (one.plane for one in given if one.plane is not None):
+        if not any(plane.is_same(other) for other in planes):
+            planes.append(plane)
+    return planes
 
 
 def _voxels_of_slice(shape, axis: int, index: int) -> np.ndarray:

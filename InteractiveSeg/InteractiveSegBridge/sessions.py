@@ -19,7 +19,7 @@ from InteractiveSegLib.types import LabelUpdate, bounding_box
 
 from . import records
 from .mrml import ijk_to_ras, volume_array
-from .planes import PlaneSession, starts_anew
+from .planes import PlaneSession, planes_of, starts_anew
 from .preload import preload_torch
 from .records import Given
 from .segment import NOTHING, LabelCrop, Seen, digest, read_labels, segments_stamp
@@ -39,18 +39,14 @@ class SegmentSession:
         self._image, self._affine = volume_array(volume), ijk_to_ras(volume)
         self._voxels_stamp = volume.GetImageData().GetMTime()
         self._engine, self._depth, self._choice = None, 0, None
-        self._plane = None  # the PlaneSession of the last prompt on a plane
+        self._planes = []  # a PlaneSession for each plane that was spoken to
         self._before = (None, 0)  # engine and depth before the last action
         self._given = ()  # behind the last action, until it is in the segment
         self._stamp = None  # of the segments when they last held what the states say
         self._seen = None  # what they hold instead
         given = records.kept(segmentation, self.segment_ids, volume)
-        now = digest(read_labels(segmentation, self.segment_ids, volume))
-        self._states = [State(digest(NOTHING), ())]
-        if now == self._states[0].digest:
-            self._states[0] = State(now, given)
-        else:
-            self._states.append(State(now, given))
+        now, nothing = digest(read_labels(segmentation, self.segment_ids, volume)), digest(NOTHING)
+        self._states = [State(now, given)] if now == nothing else [State(nothing, ()), State(now, given)]
         self._step = len(self._states) - 1
 
     @property
@@ -140,7 +136,7 @@ class SegmentSession:
 
     def rest(self) -> None:
         """Let go of the session's memory; the next action makes another one. Only while the worker is not at these segments."""
-        self._engine, self._depth, self._choice, self._before, self._plane, self._seen = None, 0, None, (None, 0), None, None
+        self._engine, self._depth, self._choice, self._before, self._planes, self._seen = None, 0, None, (None, 0), [], None
         self._states = [state._replace(engine=None) for state in self._states]
 
     # In the worker's thread
@@ -236,16 +232,27 @@ class SegmentSession:
             self._depth += self._restore(self._engine, rest, self._given)
         return self._updates(self._difference(old))
 
-    def ask(self, choice: Choice, question: Callable[[InteractiveSession], object], seen: LabelCrop | None):
-        """What a question to the session gives that changes nothing in it."""
+    def catch_up(self, choice: Choice, seen: LabelCrop | None) -> None:
+        """Bring the session to what the segments hold, such as an edit by hand."""
         self._open(choice, seen)
-        return question(self._engine)
+
+    def answering(self, choice: Choice, seen: LabelCrop | None) -> Iterator[InteractiveSession]:
+        """The session on the volume, then that of each tilted plane that was spoken to, as the segments are now."""
+        given = self._open(choice, seen)
+        yield self._engine
+        for plane in planes_of(given):
+            yield self._on_plane(choice, plane, given).session
 
     def warm_up(self, choice: Choice, seen: LabelCrop | None) -> str:
         """Load the network, so that the first prompt is as quick as the next: one line about its memory and device."""
         self._open(choice, seen)
         self._engine.warm_up()
         return self.plan
+
+    def release(self) -> None:
+        """Give the memory of the model back; the next action loads it again."""
+        for session in filter(None, (self._engine, *(on_plane.session for on_plane in self._planes))):
+            session.release()
 
     def take_back(self) -> None:
         """Undo an action whose update never reached the segments."""
@@ -303,7 +310,7 @@ class SegmentSession:
                 step = self._step + 1
             self._step = step
         if choice != self._choice:
-            self._engine, self._depth, self._choice, self._plane = self._new_engine(choice), 0, choice, None
+            self._engine, self._depth, self._choice, self._planes = self._new_engine(choice), 0, choice, []
         state = self._states[self._step]
         if state.engine is self._engine:
             for _ in range(state.depth, self._depth):
@@ -349,10 +356,12 @@ class SegmentSession:
 
     def _on_plane(self, choice: Choice, plane: Plane, given: tuple[Given, ...], anew: bool = False) -> PlaneSession:
         """The session on a plane's picture, with the labels and the prompts as they are now; anew: without the labels."""
-        if self._plane is None or not plane.is_same(self._plane.plane):
-            self._plane = PlaneSession(plane, self._image, self._affine, lambda image, affine: self._make(choice, image, affine))
-        self._plane.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)), anew)
-        return self._plane
+        known = next((one for one in self._planes if plane.is_same(one.plane)), None)
+        if known is None:
+            known = PlaneSession(plane, self._image, self._affine, lambda image, affine: self._make(choice, image, affine))
+            self._planes.append(known)
+        known.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)), anew)
+        return known
 
     def _change_slices(self, choice: Choice, axis: int, slices: set[int], after: tuple[Given, ...]) -> None:
         """A new session that has these prompts; slices along `axis` are emptied, and what speaks to them is said again."""

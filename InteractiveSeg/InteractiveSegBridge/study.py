@@ -22,7 +22,7 @@ from .worker import Task
 
 COLOR = (0.95, 0.6, 0.2)
 READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up", "plan",
-        "notice"}
+        "notice", "release"}
 
 
 class CaseEngine:
@@ -67,9 +67,6 @@ class CaseEngine:
         """A prompt on a tilted plane counts as one, and its result is kept as a mask."""
         self.case.do({"set_mask": pack_mask(labels != 0), "tilted": True})
 
-    def accept(self, case: str = ""):
-        raise InteractiveSegError("This case belongs to a study: accept it in the module Interactive Segmentation.")
-
 
 class CaseSegment(SegmentSession):
     """The segment of a study's open case."""
@@ -91,6 +88,9 @@ class CaseSegment(SegmentSession):
 
     def rest(self) -> None:
         """The journal goes on for as long as the case is open."""
+
+    def answering(self, choice: Choice, seen):
+        raise InteractiveSegError("This case belongs to a study: accept it in the module Interactive Segmentation.")
 
     def _answer_on_plane(self, labels: np.ndarray) -> None:
         self._case_engine.answer_on_plane(labels)

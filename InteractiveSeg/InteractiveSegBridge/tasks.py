@@ -179,12 +179,20 @@ class Prediction(LongAction):
 
 
 class Acceptance(SegmentAction):
-    """The segment's predicted slices become examples of the context; the segment itself stays as it is."""
+    """The segment's predicted slices and tilted views become examples of the context; the segment itself stays as it is."""
 
     examples = 0
 
     def run(self) -> int:
-        return len(self.segment.ask(self.choice, lambda session: session.accept(self.segment.volume.GetID()), self._seen))
+        accepted, refused = [], None
+        for session in self.segment.answering(self.choice, self._seen):
+            try:
+                accepted += session.accept(self.segment.volume.GetID())
+            except InteractiveSegError as error:  # nothing was predicted in the volume's own slices, perhaps on a plane
+                refused = error
+        if not accepted:
+            raise refused
+        return len(accepted)
 
     def finish(self, count: int) -> None:
         self.examples = count
@@ -192,6 +200,25 @@ class Acceptance(SegmentAction):
 
     def undo(self) -> None:
         """Examples stay: the context's own page removes them."""
+
+
+class Release(Task):
+    """The memory of the model goes back to the computer and its graphics card. told: called in the window's thread after that."""
+
+    given = segment = None
+
+    def __init__(self, segments: tuple[SegmentSession, ...], told: Callable[[], None]) -> None:
+        self._segments, self._told = segments, told
+
+    def run(self) -> None:
+        for segment in self._segments:
+            segment.release()
+
+    def finish(self, result) -> None:
+        self._told()
+
+    def fail(self, error: BaseException) -> None:
+        logger.error("The model could not be released", exc_info=error)
 
 
 class WarmUp(Task):

@@ -13,7 +13,7 @@ from InteractiveSegLib.context import ContextSet, ContextStore
 from . import structures
 from .rounds import rounds_line
 from .sessions import SegmentSession
-from .tasks import SegmentAction
+from .tasks import Release, SegmentAction
 from .worker import Worker
 
 AWAKE = 3  # segments whose sessions stay in memory
@@ -92,6 +92,10 @@ class Workbench(slicer.util.VTKObservationMixin):
         """The same without places."""
         return tuple(given.prompt for given in self.given(editor_node))
 
+    def axis(self, editor_node) -> int | None:
+        """Array axis along whose slices the last prompt was given that is not on a tilted plane; None without one."""
+        return next((given.axis for given in reversed(self.given(editor_node)) if given.plane is None), None)
+
     def rounds(self, editor_node) -> str:
         """Which round of propagation each slice of the selected segment came from, in one line."""
         segment = self._selected(editor_node)
@@ -132,6 +136,10 @@ class Workbench(slicer.util.VTKObservationMixin):
         if ids:
             chosen = editor_node.GetSelectedSegmentID()
             editor_node.SetSelectedSegmentID(ids[(ids.index(chosen) + 1) % len(ids) if chosen in ids else 0])
+
+    def release(self, told) -> None:
+        """Give back the memory of all models, when what is running has ended; told() when that is done."""
+        self.worker.submit(Release(tuple(self._segments), told))
 
     def add_segment(self, editor_node) -> None:
         """Another segment, chosen, with the next number."""

@@ -29,6 +29,10 @@ from .prompt_grab import PromptGrab
 MESSAGE_MS = 5000
 # Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
 PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
+TILTED_ONLY = (
+    "Masks are carried from slice to slice of the volume, and so far you spoke to tilted views only: press 'Rotate to volume "
+    "plane' in the bar of the slice view, click the object there, and propagate again."
+)
 # Common parameters: one value for all interactive effects.
 MODEL, DEVICE, REMOVE, BRUSH = (f"InteractiveSeg.{n}" for n in ("Model", "Device", "Remove", "Brush"))
 
@@ -51,7 +55,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
         self.grab = PromptGrab(self)
         self._warm = None  # the choice that was warmed up last
-        self._axis, self._seconds = 0, None  # of the last prompt: array axis, how long its answer took
+        self._seconds = None  # that the last answer took
 
     def clone(self):
         """Without this method Slicer never shows the effect. The file must be the subclass's, not this one."""
@@ -83,6 +87,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             (panel.structuresButton, self.onAddStructures),
             (panel.startOverButton, self.onStartOver),
             (panel.cancelButton, self.onCancel),
+            (panel.releaseButton, self.onRelease),
             (panel.nextButton, self.onNextSegment),
             (panel.visibilityButton, self.onVisibility),
             (panel.predictButton, self.onPredict),
@@ -210,7 +215,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             return
         slice_node = viewWidget.mrmlSliceNode()
         grid, plane = self.shown(viewWidget)
-        self._axis, tilt = mrml.working_axis(slice_node, mrml.grid_of(self.volume))
+        _, tilt = mrml.working_axis(slice_node, mrml.grid_of(self.volume))
         tilted = f"The view is tilted by {tilt:.0f}° to the volume: the network sees the picture of this view."
         self.say(tilted if plane is not None else "")
         segment, choice = self.segmentAndChoice()
@@ -238,9 +243,9 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         node = self.scriptedEffect.parameterSetNode()
         self.panel.showStructure(workbench().structure(node, self.panel.structureNames))
         self.panel.showRounds(workbench().rounds(node))
-        self.panel.showPending(workbench().waiting, workbench().progress)
+        self.panel.showPending(workbench().waiting, workbench().progress, workbench().worker.busy)
         if self.volume is not None and self.volume.GetImageData() is not None:
-            self.panel.showSlices(mrml.volume_shape(self.volume)[self._axis])
+            self.panel.showSlices(mrml.volume_shape(self.volume)[self._axis()])
         for view in tuple(self._views):
             self._draw(view)
 
@@ -282,10 +287,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._submit(Prediction, self, axis, (index, index + 1))
 
     def onPredictRange(self) -> None:
-        self._submit(Prediction, self, self._axis, self.panel.extent)
+        self._submit(Prediction, self, self._axis(), self.panel.extent)
 
     def onPropagate(self) -> None:
-        self._submit(Propagation, self, self._axis, self.panel.extent, self.panel.fuses)
+        node = self.scriptedEffect.parameterSetNode()
+        if workbench().axis(node) is None and workbench().given(node):
+            self.say(TILTED_ONLY)
+            return
+        self._submit(Propagation, self, self._axis(), self.panel.extent, self.panel.fuses)
 
     def onAccept(self) -> None:
         self._submit(Acceptance, self)
@@ -309,6 +318,13 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def onCancel(self) -> None:
         workbench().worker.cancel()
         self.say("Cancelled.")
+
+    def onRelease(self) -> None:
+        workbench().release(self._released)
+
+    def _released(self) -> None:
+        self.panel.showMemory("")
+        self.say("The model's memory is free again; the next prompt loads it anew.")
 
     def actionFinished(self, task) -> None:
         if isinstance(task, Acceptance):
@@ -335,6 +351,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             text = f"The prediction failed ({type(error).__name__}: {error}); the details are in the error log."
         self.panel.statusLabel.text = text
         slicer.util.errorDisplay(text, windowTitle=self.TITLE)
+
+    def _axis(self) -> int:
+        """Along which the actions on many slices work."""
+        return workbench().axis(self.scriptedEffect.parameterSetNode()) or 0
 
     def _submit(self, task_class, *args) -> None:
         """Queue an action on the chosen segment, or say what is not chosen."""

@@ -53,6 +53,8 @@ class OptionsPanel:
         self._layout.addRow(self.structureLabel, self.structureRow)
         self.examplesLabel = self._line()
         self.memoryLabel = self._line()
+        self.releaseButton = _button("Give memory back", "")
+        self._layout.addRow(self.releaseButton)
 
     def _addPrompts(self) -> None:
         self.brushSpin = _spin(*BRUSH_PIXELS)
@@ -189,8 +191,13 @@ class OptionsPanel:
         """What the chosen segment is; None where that is not known."""
         self.structureCombo.setCurrentIndex(self.structureCombo.findData(name) if name is not None else -1)
 
-    def showPending(self, count: int, progress) -> None:
-        """How many prompts have no answer yet. progress: (done, total) of a long action, or None."""
+    def showPending(self, count: int, progress, busy: bool) -> None:
+        """How many prompts have no answer yet. progress: (done, total) of a long action, or None. busy: the model is in use."""
+        self.releaseButton.enabled = not busy
+        self.releaseButton.toolTip = (
+            "The model is in use: wait, or press Cancel" if busy
+            else "Take the model out of the graphics card's and the computer's memory; the next prompt loads it again"
+        )
         self.cancelButton.enabled = count > 0
         self.cancelButton.toolTip = "Forget the prompts that have no answer yet" if count else "Nothing is running"
         self.cancelButton.text = f"Cancel ({count})" if count else "Cancel"

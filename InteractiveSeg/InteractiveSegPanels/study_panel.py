@@ -108,7 +108,7 @@ class StudyPanel:
         seen = segment.look(segment.choice)
 
         def accept(_):
-            segment.ask(segment.choice, lambda session: None, seen)  # what was edited by hand comes along
+            segment.catch_up(segment.choice, seen)  # what was edited by hand comes along
             return study.accept()
 
         self._do(accept, self._accepted)
@@ -172,7 +172,7 @@ class StudyPanel:
         segment = self.segment
         seen = segment.look(segment.choice)
         if seen is not None:
-            self._do(lambda _: segment.ask(segment.choice, lambda session: None, seen), lambda _: None)
+            self._do(lambda _: segment.catch_up(segment.choice, seen), lambda _: None)
 
     def _opened(self, study: Study) -> None:
         self.study = study

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from InteractiveSegBridge import advice
+from InteractiveSegBridge import advice, mrml
 from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.rounds import rounds_line
 from InteractiveSegBridge.workbench import workbench
@@ -143,7 +143,7 @@ def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, car
     before, seen = a_stage.mask(), []
     panel = a_stage.effect.panel
     show = panel.showPending
-    panel.showPending = lambda count, progress: (show(count, progress), seen.append(progress))
+    panel.showPending = lambda count, progress, busy: (show(count, progress, busy), seen.append(progress))
     panel.propagateButton.click()
     workbench().worker.pending[-1].cancel()
     a_stage.settle()
@@ -195,6 +195,80 @@ def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
     context.set_enabled(info.id, False)
     a_stage.effect._advise()
     assert label.text == "Learns from 0 accepted examples of 'Segment_1', 1 left out."
+
+
+def test_a_tilted_view_becomes_an_example_as_it_was_seen_and_accepting_again_replaces_it(a_stage, monkeypatch):
+    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    planes = []
+    for tilt in (35, -20):
+        a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=tilt)
+        planes.append(mrml.plane_shown(a_stage.view.mrmlSliceNode(), a_stage.volume))
+        a_stage.click(CENTRE_KJI)
+        a_stage.settle()
+    for _ in range(2):
+        a_stage.effect.panel.acceptButton.click()
+        a_stage.settle()
+        assert a_stage.application.dialogs == []
+        assert "2 slices are examples now." in a_stage.application.status[-1]
+    context = workbench().context(workbench()._segments[-1].name)
+    entries = [context.read(info.id) for info in context.infos()]
+    assert [entry.mask.shape for entry in entries] == [plane.shape for plane in planes]
+    for entry, plane in zip(entries, planes):
+        assert np.allclose(entry.image, plane.sample(slicer.util.arrayFromVolume(a_stage.volume)))
+        assert (entry.mask == (plane.cut(a_stage.mask()) != 0)).mean() > 0.98
+
+
+def test_propagating_from_tilted_views_alone_says_what_to_do(a_stage, carried):
+    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=35)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before, panel = a_stage.mask(), a_stage.effect.panel
+    panel.propagateButton.click()
+    a_stage.settle()
+    assert not carried
+    assert (a_stage.mask() == before).all()
+    assert "press 'Rotate to volume plane' in the bar of the slice view, click the object there" in panel.statusLabel.text
+    a_stage.show_slice_of(CENTRE_KJI, axis=1)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=35)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert panel.extent == (0, SHAPE[1]), "the slices of the view that follows the volume"
+    panel.propagateButton.click()
+    a_stage.settle()
+    assert len(carried) == SHAPE[1]
+
+
+def test_the_memory_of_the_model_is_given_back_and_the_next_prompt_loads_it_again(a_stage, monkeypatch):
+    released = []
+    release = InteractiveSession.release
+    monkeypatch.setattr(InteractiveSession, "release", lambda session: (released.append(session), release(session)))
+    panel = a_stage.effect.panel
+    a_stage.click(CENTRE_KJI)
+    assert not panel.releaseButton.enabled, "an answer is under way"
+    assert "wait" in panel.releaseButton.toolTip
+    a_stage.settle()
+    a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=35)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    assert panel.releaseButton.enabled
+    assert "memory" in panel.releaseButton.toolTip
+    before = a_stage.mask()
+    panel.releaseButton.click()
+    a_stage.settle()
+    assert len(released) == 2, "the volume's session and the tilted view's"
+    assert not any(session._predictors for session in released)
+    assert "the next prompt loads it anew" in panel.statusLabel.text
+    assert panel.memoryLabel.text == ""
+    assert panel.releaseButton.enabled
+    assert (a_stage.mask() == before).all()
+    a_stage.click((CENTRE_KJI[0], CENTRE_KJI[1] + 6, CENTRE_KJI[2]), control=True)
+    a_stage.settle()
+    assert a_stage.application.dialogs == []
+    assert len(workbench().prompts(a_stage.editor_node)) == 3
+    assert "Flood on" in panel.memoryLabel.text
 
 
 def test_only_a_few_segments_keep_their_sessions_in_memory(a_stage):

@@ -86,6 +86,21 @@ def test_a_click_is_in_the_journal_and_the_accepted_mask_is_the_segment(a_page, 
     assert slicer.mrmlScene.GetFirstNodeByName("a") is None
 
 
+def test_in_a_study_the_effects_give_memory_back_and_leave_accepting_to_the_page(a_page):
+    a_page.press(a_page.panel.nextButton)
+    a_page.click(CENTRE_KJI)
+    a_page.settle()
+    effect = a_page.page.editor.activeEffect().self()
+    a_page.press(effect.panel.releaseButton)
+    assert "the next prompt loads it anew" in effect.panel.statusLabel.text
+    before = a_page.mask()
+    a_page.click((8, 40, 28), control=True)
+    a_page.settle()
+    assert (a_page.mask() != before).any()
+    a_page.press(effect.panel.acceptButton)
+    assert "belongs to a study: accept it in the module Interactive Segmentation" in effect.panel.statusLabel.text
+
+
 def test_after_a_crash_the_page_offers_the_case_in_work_with_prompts_and_mask(a_page, make_page, folder):
     a_page.press(a_page.panel.nextButton)
     a_page.click(CENTRE_KJI)
