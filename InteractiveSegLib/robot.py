@@ -112,6 +112,46 @@ def bounding_rectangle(truth: np.ndarray, rng: np.random.Generator, jitter: floa
     return Box((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
 
+def large_box(truth: np.ndarray, rng: np.random.Generator) -> Box:
+    """The object's bounding box with each side moved outwards by a quarter of its length, and a pixel at least."""
+    return _moved_box(truth, np.ones(4))
+
+
+def cutting_box(truth: np.ndarray, rng: np.random.Generator) -> Box:
+    """The object's bounding box with one side, any, moved inwards by a quarter of its length."""
+    return _moved_box(truth, -np.eye(4)[rng.integers(4)])
+
+
+def _moved_box(truth: np.ndarray, outwards: np.ndarray) -> Box:
+    """The bounding box with its first two and last two sides moved by so many quarters of its length."""
+    points = np.argwhere(truth)
+    low, high = points.min(axis=0), points.max(axis=0) + 1
+    step = np.ceil((high - low) / 4).astype(int)
+    low, high = low - (outwards[:2] * step).astype(int), high + (outwards[2:] * step).astype(int)
+    low = np.clip(low, 0, np.array(truth.shape) - 1)
+    high = np.clip(np.maximum(high, low + 1), 1, truth.shape)
+    return Box((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+
+
+def beside(truth: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
+    """A pixel outside of the object, not farther from it than its inside is deep; None where there is none."""
+    away = ndimage.distance_transform_edt(~truth)
+    ring = (away >= 2) & (away <= max(3, depth(truth).max()))
+    return random_click(ring, rng) if ring.any() else None
+
+
+def stray_scribble(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The object's centreline, and a straight stroke from it that goes on to a pixel beside the object."""
+    from skimage.draw import line
+
+    stroke = centreline_scribble(truth)
+    end = beside(truth, rng)
+    if end is not None:
+        stroke = stroke.copy()
+        stroke[line(*random_click(stroke, rng), *end)] = True
+    return stroke
+
+
 def in_volume(prompt: Prompt, axis: int, index: int) -> Prompt:
     """A prompt of one slice, (row, column), as one of the volume, (k, j, i), at that index of the array axis."""
 
@@ -126,12 +166,24 @@ def in_volume(prompt: Prompt, axis: int, index: int) -> Prompt:
     return replace(prompt, mask=np.expand_dims(prompt.mask, axis), origin=origin)
 
 
+HABITS = {
+    "clicks": "the centre of the largest error",
+    "scribbles": "its centreline",
+    "box": "the object's box first, then clicks",
+    "off-centre": "anywhere in the largest error",
+    "border": "beside the edge of the largest error",
+    "large-box": "a box with each side a quarter too far out, then clicks",
+    "cutting-box": "a box that cuts a quarter off, then clicks",
+    "stray": "a scribble that runs out of the object, then scribbles",
+    "negative-first": "a negative click beside the object, then clicks",
+}
+
+
 @dataclass(frozen=True)
 class Robot:
     """A user of one habit.
 
-    kind: "clicks" (centre of the largest error component), "scribbles" (its centreline) or "box" (the object's box
-    first, then clicks). jitter: standard deviation of the hand in pixels; 0 is the ideal user.
+    kind: one of HABITS. jitter: standard deviation of the hand in pixels, of centre clicks and boxes; 0 is the ideal user.
     """
 
     kind: str = "clicks"
@@ -142,8 +194,26 @@ class Robot:
         region, positive = error_region(truth, mask)
         if not region.any():
             return None
-        if self.kind == "box" and first:
-            return bounding_rectangle(truth, rng, jitter=2 * self.jitter)
-        if self.kind == "scribbles":
+        opening = self._opening(truth, rng) if first else None
+        if opening is not None:
+            return opening
+        if self.kind in ("scribbles", "stray"):
             return Scribble(centreline_scribble(region, rng if self.jitter > 0 else None), positive)
+        if self.kind == "off-centre":
+            return Click(random_click(region, rng), positive)
+        if self.kind == "border":
+            return Click(border_click(region, rng), positive)
         return Click(centre_click(region, rng, self.jitter), positive)
+
+    def _opening(self, truth: np.ndarray, rng: np.random.Generator) -> Prompt | None:
+        """What a habit begins with, where that is not what it goes on with."""
+        if self.kind == "box":
+            return bounding_rectangle(truth, rng, jitter=2 * self.jitter)
+        if self.kind == "large-box":
+            return large_box(truth, rng)
+        if self.kind == "cutting-box":
+            return cutting_box(truth, rng)
+        if self.kind == "stray":
+            return Scribble(stray_scribble(truth, rng))
+        position = beside(truth, rng) if self.kind == "negative-first" else None
+        return None if position is None else Click(position, positive=False)

@@ -66,9 +66,8 @@ def _summarise_group(group: str, method: str, rows: list[dict]) -> dict:
         counts = [noc(curve, target, cap) for curve in curves]
         values[f"noc_{target * 100:.0f}"] = [count for count, _ in counts]
         summary[f"failed_{target * 100:.0f}"] = sum(failed for _, failed in counts)
-    for n in SHOWN:
-        if n <= cap:
-            values[f"hd95_{n}"] = [row[f"hd95_{n}"] for row in rows]
+    for name in (f"{measure}_{n}" for measure in ("boundary", "hd95") for n in SHOWN if n <= cap):
+        values[name] = [row[name] for row in rows]
     values["seconds"] = [row["seconds"] for row in rows]
     weights = dict.fromkeys(values)
     values["worse"], weights["worse"] = ([row[key] for row in rows] for key in ("worse", "corrections"))
@@ -81,10 +80,10 @@ def _summarise_group(group: str, method: str, rows: list[dict]) -> dict:
 def markdown_table(summary: Sequence[dict]) -> str:
     """The summary as one markdown table. [95 % interval over subjects], (images that failed)."""
     shown = [n for n in SHOWN if f"dice_{n}" in summary[0]]
-    last = max(n for n in shown if n <= 5)
+    ends = dict.fromkeys((max(n for n in shown if n <= 5), shown[-1]))
     targets = [f"{target * 100:.0f}" for target in TARGETS]
     head = ["task", "method", "images/subjects", *(f"Dice({n})" for n in shown), *(f"NoC{t} (failed)" for t in targets)]
-    head += [f"HD95({last})", "got worse", "s/prompt"]
+    head += [*(f"boundary({n})" for n in ends), *(f"HD95({n})" for n in ends), "got worse", "s/prompt"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for entry in summary:
         cells = [entry["group"], entry["method"], f"{entry['images']}/{entry['subjects']}"]
@@ -93,7 +92,8 @@ def markdown_table(summary: Sequence[dict]) -> str:
             mean = _with_interval(entry, "noc_90", ".1f") if target == "90" else f"{entry[f'noc_{target}']:.1f}"
             cells.append(f"{mean} ({entry[f'failed_{target}']})")
         mixed = "/" in entry["unit"]
-        cells.append("mixed units" if mixed else f"{entry[f'hd95_{last}']:.1f} {entry['unit']}")
+        cells += [f"{entry[f'boundary_{n}']:.3f}" for n in ends]
+        cells += ["mixed units" if mixed else f"{entry[f'hd95_{n}']:.1f} {entry['unit']}" for n in ends]
         cells += ["-" if np.isnan(entry["worse"]) else f"{entry['worse']:.1%}", f"{entry['seconds']:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from InteractiveSegLib.cli import main
+from InteractiveSegLib.robot import HABITS
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_evaluate_prints_one_table_and_saves_rows_curve_and_provenance(a_pack, w
     printed = capsys.readouterr().out
     assert "| made/disk | scribbleprompt | 2/2 |" in printed
     assert "| made/disk | watershed | 2/2 |" in printed
-    assert "NoC90" in printed and "Dice(5)" in printed and "Dice(10)" not in printed
+    assert "NoC90" in printed and "boundary(5)" in printed and "Dice(5)" in printed and "Dice(10)" not in printed
     with (out / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["scribbleprompt", "watershed"] * 2
@@ -66,6 +67,26 @@ def test_the_same_command_gives_the_same_rows_and_each_robot_its_own(a_pack, tmp
     assert rows("four", "box") != rows("five", "scribbles")
 
 
+def test_habits_stand_side_by_side_in_one_table(a_pack, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["evaluate", "--data", str(a_pack), "--model", "none", "--peers", "watershed", "--robot", "all",
+                 "--max-images", "1", "--max-prompts", "2", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for habit in HABITS:
+        assert f"| made/disk | watershed, {habit} | 1/1 |" in printed
+    with (out / "rows.csv").open() as file:
+        assert len({row["dice_1"] for row in csv.DictReader(file)}) > 4, "they do not prompt alike"
+
+
+def test_calibration_is_a_table_a_file_and_a_picture(a_pack, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["evaluate", "--data", str(a_pack), "--weights", str(weights), "--peers", "watershed", "--max-images", "1",
+                 "--max-prompts", "1", "--calibration", "--device", "cpu", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "| scribbleprompt | 1 | 1 | 0." in printed and "| watershed | 1 | 1 |" not in printed
+    assert (out / "calibration.png").exists() and (out / "calibration.csv").exists()
+
+
 def test_the_peers_run_without_a_model(a_pack, tmp_path, capsys):
     assert main(["evaluate", "--data", str(a_pack), "--model", "none", "--peers", "watershed", "--max-prompts", "2",
                  "--out", str(tmp_path / "out")]) == 0
@@ -78,6 +99,8 @@ def test_the_peers_run_without_a_model(a_pack, tmp_path, capsys):
     (["--model", "none", "--peers", "none"], "Nothing is left"),
     (["--task", "nothing*", "--model", "none"], "glob"),
     (["--max-prompts", "0"], "count from 1"),
+    (["--robot", "clicks,knocks"], "no robot 'knocks'"),
+    (["--model", "none", "--calibration"], "needs a probability"),
     (["--model", "unheard-of"], "choose one of"),
 ])
 def test_what_cannot_be_run_is_one_sentence(a_pack, tmp_path, capsys, extra, words):

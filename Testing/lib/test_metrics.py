@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from InteractiveSegLib.evaluation.metrics import dice, filled_curve, got_worse, hd95, mean_interval, noc
+from InteractiveSegLib.evaluation.metrics import boundary_dice, dice, filled_curve, got_worse, hd95, mean_interval, noc
 from InteractiveSegLib.types import InteractiveSegError
 
 
@@ -72,6 +72,32 @@ def test_hd95_agrees_with_monai():
         one_hot = [torch.from_numpy(np.stack([~array, array]))[None].float() for array in (mask, truth)]
         theirs = compute_hausdorff_distance(*one_hot, percentile=95, spacing=(2.0, 1.5))
         assert hd95(mask, truth, (2.0, 1.5)) == pytest.approx(float(theirs), abs=1e-4)
+
+
+def test_the_boundary_dice_counts_border_pixels_within_the_tolerance():
+    mask, truth = np.zeros((20, 40), bool), np.zeros((20, 40), bool)
+    mask[:, 10], truth[:, 13] = True, True
+    assert boundary_dice(mask, truth, 2) == 0
+    assert boundary_dice(mask, truth, 3) == 1
+    truth[15:, 13], truth[15:, 11] = False, True  # a quarter of the one border, and what is near it of the other
+    assert boundary_dice(mask, truth, 2) == pytest.approx((6 + 5) / 40), "row 14 of the mask is one step from row 15 of the truth"
+    assert boundary_dice(EMPTY, EMPTY) == boundary_dice(square(2, 9), square(2, 9)) == 1
+    assert boundary_dice(EMPTY, square(2, 5)) == boundary_dice(square(2, 5), EMPTY) == 0
+    with pytest.raises(InteractiveSegError, match="one shape"):
+        boundary_dice(EMPTY, EMPTY[:10])
+
+
+def test_the_boundary_dice_agrees_with_monai():
+    import torch
+    from monai.metrics import compute_surface_dice
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        mask, truth = (gaussian_filter(rng.normal(size=(48, 40)), 3) > 0 for _ in range(2))
+        one_hot = [torch.from_numpy(np.stack([~array, array]))[None].float() for array in (mask, truth)]
+        theirs = compute_surface_dice(*one_hot, class_thresholds=[2.0])
+        assert boundary_dice(mask, truth, 2.0) == pytest.approx(float(theirs), abs=1e-6)
 
 
 def test_number_of_clicks_counts_a_failure_as_the_cap():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from InteractiveSegLib.evaluation import report
+from InteractiveSegLib.evaluation.calibration import Reliability
 from InteractiveSegLib.evaluation.peers import Watershed
 from InteractiveSegLib.evaluation.protocol import evaluate, run_item
 from InteractiveSegLib.evaluation.tasks import Item, hard_subsets, load_items
@@ -107,6 +108,7 @@ def test_a_run_records_each_mask_and_stops_when_nothing_is_wrong():
     assert run.dice == pytest.approx([2 / 3, 8 / 14, 1])
     assert len(run.seconds) == 3
     assert run.hd95 == {1: 10.0, 5: 0, 10: 0, 20: 0}  # 5 columns of 2 mm short
+    assert 0.3 < run.boundary[1] < 1 and run.boundary[5] == run.boundary[20] == 1
     assert all(isinstance(prompt, Click) and prompt.positive for prompt in segmenter.prompts)
 
 
@@ -124,6 +126,20 @@ def test_the_jittered_hand_moves_alike_for_every_segmenter():
     for hand, seed in zip(hands, (0, 0, 1)):
         run_item(hand, an_item(truth), Robot("clicks", jitter=3), cap=4, seed=seed)
     assert hands[0].prompts == hands[1].prompts != hands[2].prompts
+
+
+def test_probabilities_are_counted_after_each_number_of_prompts_that_is_shown():
+    class Sure(Painter):
+        @property
+        def probability(self):
+            return self.masks[len(self.prompts) - 1].astype(np.float32)
+
+    truth, reliability = columns(5, 10), Reliability()
+    segmenters = [Sure([columns(0, 10), truth]), Painter([truth])]
+    list(evaluate(segmenters, [an_item(truth)], Robot(), cap=10, reliability=reliability))
+    assert sorted(reliability.images) == [("painter", 1), ("painter", 5), ("painter", 10)], "only what has a probability"
+    assert reliability.error("painter", 1) == pytest.approx(5 / 15)
+    assert reliability.error("painter", 5) == reliability.error("painter", 10) == 0, "what stopped early stays as it was"
 
 
 def test_rows_are_written_as_they_come_and_the_summary_counts_them(tmp_path):

@@ -6,7 +6,16 @@ from shapes import ellipsoid
 from InteractiveSegLib import Box, Click, Scribble
 from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.rasterise import prompt_maps
-from InteractiveSegLib.robot import Robot, border_click, centreline_scribble, contour_scribble, error_region, line_scribble
+from InteractiveSegLib.robot import (
+    HABITS,
+    Robot,
+    border_click,
+    centreline_scribble,
+    contour_scribble,
+    depth,
+    error_region,
+    line_scribble,
+)
 
 RING = ellipsoid((80, 80), (40, 40), (30, 30)) & ~ellipsoid((80, 80), (40, 40), (18, 18))
 EMPTY = np.zeros((80, 80), bool)
@@ -39,8 +48,45 @@ def test_too_much_mask_earns_a_negative_prompt_inside_the_surplus(rng):
 
 
 def test_a_right_mask_earns_no_prompt(rng):
-    for kind in ("clicks", "scribbles", "box"):
-        assert Robot(kind).prompt(RING, RING, rng) is None
+    for kind in HABITS:
+        assert Robot(kind).prompt(RING, RING, rng, first=True) is None
+
+
+def test_careless_clicks_are_inside_the_error_but_not_in_its_middle(rng):
+    truth = ellipsoid((80, 80), (40, 40), (25, 25))
+    inside = depth(truth)
+    off = [inside[Robot("off-centre").prompt(truth, EMPTY, rng).position] for _ in range(40)]
+    border = [inside[Robot("border").prompt(truth, EMPTY, rng).position] for _ in range(40)]
+    assert min(off) > 0 and np.mean(off) < 15
+    assert min(border) > 0 and max(border) < 2.5
+    assert not Robot("border").prompt(truth, np.ones((80, 80), bool), rng).positive
+
+
+def test_a_careless_box_is_too_large_or_cuts_one_side_and_clicks_follow(rng):
+    truth = np.zeros((80, 80), bool)
+    truth[20:40, 30:70] = True
+    assert Robot("large-box").prompt(truth, EMPTY, rng, first=True) == Box((15, 20), (45, 80))
+    cuts = {(box.start, box.stop) for box in (Robot("cutting-box").prompt(truth, EMPTY, rng, first=True) for _ in range(40))}
+    assert cuts == {((25, 30), (40, 70)), ((20, 40), (40, 70)), ((20, 30), (35, 70)), ((20, 30), (40, 60))}
+    for kind in ("large-box", "cutting-box"):
+        assert isinstance(Robot(kind).prompt(truth, EMPTY, rng), Click)
+
+
+def test_a_stray_scribble_leaves_the_object_once(rng):
+    truth = ellipsoid((80, 80), (40, 40), (20, 12))
+    stray = Robot("stray").prompt(truth, EMPTY, rng, first=True)
+    assert stray.positive and (stray.mask & truth).any() and 2 < (stray.mask & ~truth).sum() < 20
+    assert not (Robot("stray").prompt(truth, EMPTY, rng).mask & ~truth).any()
+
+
+def test_a_negative_click_can_come_first_beside_the_object(rng):
+    truth = ellipsoid((80, 80), (40, 40), (20, 12))
+    for _ in range(20):
+        click = Robot("negative-first").prompt(truth, EMPTY, rng, first=True)
+        assert not click.positive and not truth[click.position]
+        assert np.hypot(click.position[0] - 40, click.position[1] - 40) < 20 + 13
+    assert Robot("negative-first").prompt(truth, EMPTY, rng).positive
+    assert Robot("negative-first").prompt(np.ones((9, 9), bool), np.zeros((9, 9), bool), rng, first=True).positive
 
 
 def test_a_box_robot_begins_with_the_bounding_box_and_goes_on_with_clicks(rng):
