@@ -91,7 +91,7 @@ class ContextPredictor:
         logits = first.predict([request])[0]
         if said is not None:
             logits += (said - logits) / (1 + len(request.prompts))
-            keep_prompts(logits, request.prompts)
+            keep_prompts(logits, request)
         return logits
 
     def _said(self, request: Request, ids: Ids, first: SlicePredictor) -> np.ndarray | None:
@@ -142,5 +142,5 @@ def answer(request: Request, network, first: SlicePredictor) -> np.ndarray:
     canvas = Canvas(image.shape, first.spacing, network.size)
     before = None if network.refines else request.previous
     logits = SlicePredictor(network, first.spacing, first.window).look([request], [image], [canvas], [before])[0]
-    keep_prompts(logits, request.prompts)
+    keep_prompts(logits, request)
     return logits

@@ -61,7 +61,7 @@ class ClickPredictor:
         again = [None if c.region is None and r.previous is None else c for c, r in zip(second, requests)]
         found = self.look(requests, images, again, found)
         for request, logits in zip(requests, found):
-            keep_prompts(logits, request.prompts)
+            keep_prompts(logits, request)
         return found
 
     def look(

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ..geometry import Canvas, Window, normalise
 from ..plan import Plan
-from ..prompts import Box, Lasso, Prompt
+from ..prompts import Box, Click, Lasso, Prompt
 from ..rasterise import MASK_LOGIT, drawn_mask, prompt_maps
 from ..types import bounding_box
 from . import Setting
 
 MARGIN = 1.5  # the second look is this much larger than what it looks at
+MIDDLE = 0.8  # of a piece's greatest depth: a click at least as deep is in its middle
+COMPACT = 0.5  # a piece is compact when its greatest depth is this share of the radius of a disk as large
 CLOSER = 0.6  # a second look is worth it when its side is less than this share of the slice's
 
 
@@ -93,7 +96,7 @@ class SlicePredictor:
         second = self.look(requests, images, closer, logits)
         logits = [(one + two) / 2 for one, two in zip(logits, second)]
         for request, found in zip(requests, logits):
-            keep_prompts(found, request.prompts)
+            keep_prompts(found, request)
         return logits
 
     def look(
@@ -122,9 +125,13 @@ class SlicePredictor:
         return results
 
 
-def keep_prompts(logits: np.ndarray, prompts: Sequence[Prompt]) -> None:
-    """Set the pixels of clicks and strokes to what they said, in the order given. Changes logits in place."""
-    for prompt in prompts:
+def keep_prompts(logits: np.ndarray, request: Request) -> None:
+    """Set the pixels of clicks and strokes to what they said, in the order given. Changes logits in place.
+
+    A piece whose middle the last click says is wrong is gone, see `denied`.
+    """
+    logits[denied(logits > 0, request)] = -MASK_LOGIT
+    for prompt in request.prompts:
         if isinstance(prompt, Box) or (isinstance(prompt, Lasso) and prompt.positive):
             continue
         drawn = drawn_mask(prompt, logits.shape)
@@ -132,3 +139,32 @@ def keep_prompts(logits: np.ndarray, prompts: Sequence[Prompt]) -> None:
             logits[drawn] = np.maximum(logits[drawn], MASK_LOGIT)
         else:
             logits[drawn] = np.minimum(logits[drawn], -MASK_LOGIT)
+
+
+def denied(mask: np.ndarray, request: Request) -> np.ndarray:
+    """Bool (rows, columns): the part of a mask that the last click takes away as a whole.
+
+    That is the piece of the mask before, carried there or automatic, in whose middle a negative click lies, with what the
+    answer added to it, unless a positive prompt speaks for it. Only a compact piece has a middle. Ours.
+    """
+    none = np.zeros(mask.shape, bool)
+    click = request.prompts[-1] if request.prompts else None
+    if not isinstance(click, Click) or click.positive or request.previous is None:
+        return none
+    place = int(click.position[0]), int(click.position[1])
+    if request.previous[place] <= 0:
+        return none
+    piece = piece_at(request.previous > 0, place)
+    depth = ndimage.distance_transform_edt(np.pad(piece, 1))[1:-1, 1:-1]
+    compact = depth.max() >= COMPACT * np.sqrt(piece.sum() / np.pi)
+    if not compact or depth[place] < MIDDLE * depth.max():
+        return none
+    whole = piece_at(mask | piece, place)
+    spoken_for = any((whole & prompted_area([prompt], mask.shape)).any() for prompt in request.prompts[:-1])
+    return none if spoken_for else whole
+
+
+def piece_at(mask: np.ndarray, position: tuple[int, int]) -> np.ndarray:
+    """Bool (rows, columns): the connected piece of a mask that holds a pixel of it."""
+    pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+    return pieces == pieces[position]

@@ -89,7 +89,7 @@ class VerSePredictor:
             spoken = [r for r in requests if r.prompts and by_name == (self.mode == AUTO_CLICK and self.knows(r.target))]
             starts = [answers.get(id(r), r.previous) for r in spoken]
             for request, found in zip(spoken, self.by_clicks(spoken, starts, by_name)):
-                keep_prompts(found, request.prompts)
+                keep_prompts(found, request)
                 answers[id(request)] = found
         return [answers[id(request)] for request in requests]
 

@@ -81,7 +81,7 @@ def test_what_the_examples_said_around_the_first_prompt_counts_less_with_every_p
         request = Request(image, prompts[:count], before)
         plain = predictor.first.predict([replace(request, previous=said if before is None else before)])[0]
         expected = plain + (said - plain) / (1 + count)
-        keep_prompts(expected, request.prompts)
+        keep_prompts(expected, request)
         before = predictor.predict([request])[0]
         assert np.allclose(before, expected, atol=1e-4)
     drawn = Request(image, prompts, np.where(before > 0, np.float32(4), np.float32(-4)))

@@ -130,6 +130,48 @@ def test_an_edit_by_hand_is_where_the_next_prompt_starts(a_session, a_volume):
     assert a_session.mask[2, :5, :5].all(), "what was drawn on another slice is kept"
 
 
+def two_pieces(shape=(96, 120)):
+    """A disk with a lobe, and a smaller disk beside it, that somebody or some network drew."""
+    large, small = ellipsoid(shape, (48, 40), (20, 20)), ellipsoid(shape, (48, 95), (12, 12))
+    return large, small
+
+
+@pytest.mark.parametrize("model", ["scribbleprompt", "limnet", "multiverseg", "verse"])
+def test_a_negative_click_in_the_middle_of_a_piece_takes_it_all_away(model):
+    large, small = two_pieces()
+    targets = ("LV",) if model == "verse" else ("object",)
+    session = InteractiveSession(np.random.default_rng(0).normal(50, 5, large.shape), model=model, targets=targets)
+    session.set_mask(large | small)
+    session.add(Click((48, 96), positive=False))
+    assert not session.mask[small].any()
+    session.undo()
+    assert np.array_equal(session.mask, large | small)
+
+
+@pytest.mark.parametrize("clicks, why", [
+    ([Click((48, 104), positive=False)], "beside the middle: a part of it is wrong"),
+    ([Click((44, 92)), Click((48, 96), positive=False)], "a positive prompt speaks for the piece"),
+])
+def test_a_negative_click_corrects_a_piece_that_is_not_denied(clicks, why):
+    large, small = two_pieces()
+    image = np.random.default_rng(0).normal(50, 5, large.shape) + 100 * (large | small)
+    session = InteractiveSession(image)
+    session.set_mask(large | small)
+    for click in clicks:
+        session.add(click)
+    assert session.mask[small].mean() > 0.5, why
+    assert not session.mask[clicks[-1].position]
+
+
+def test_a_negative_click_on_a_thin_structure_leaves_the_rest_of_it():
+    image = np.zeros((96, 120))
+    image[46:50, 10:110] = 100
+    session = InteractiveSession(image)
+    session.set_mask(image > 0)
+    session.add(Click((48, 20), positive=False))
+    assert session.mask[46:50, 40:].mean() > 0.5
+
+
 def test_where_the_image_says_nothing_a_click_keeps_the_mask_it_starts_from(a_disk):
     drawn = a_disk[1]
     with_mask, without = (InteractiveSession(np.zeros(drawn.shape)) for _ in range(2))
