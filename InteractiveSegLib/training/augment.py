@@ -89,3 +89,13 @@ def damaged(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     noise = smooth_noise(rng, max(rows, columns), int(rng.integers(3, 9)))[0, :rows, :columns]
     wobble = noise * rng.uniform(0.02, 0.25) * size
     return inside + wobble + rng.normal(0, 0.08) * size > 0
+
+
+def carried(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mask as it looked on another slice: larger or smaller, moved, stretched, its edge damaged. Bool, same shape."""
+    middle = np.argwhere(target).mean(axis=0)
+    scale = np.exp(np.clip(rng.normal(0, 0.35), -0.8, 0.8) + rng.normal(0, 0.08, 2))
+    shift = rng.normal(0, 0.2, 2) * np.sqrt(target.sum() / np.pi)
+    matrix = np.diag(1 / scale)
+    moved = ndimage.affine_transform(target.astype(np.float32), matrix, middle - matrix @ (middle + shift), order=1) > 0.5
+    return damaged(moved if moved.any() else target, rng)

@@ -10,7 +10,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.training import export as export_module
-from InteractiveSegLib.training.augment import damaged
+from InteractiveSegLib.training.augment import carried, damaged
 from InteractiveSegLib.training.bundle import read_bundle
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes.scribbleprompt import ScribblePromptRecipe
@@ -85,6 +85,19 @@ def test_samples_show_the_target_that_they_are_labelled_with(bundle):
         assert 0 <= sample.min() <= sample.max() <= 1
         assert truth.any()
         assert not truth.all()
+
+
+def test_a_mask_carried_from_another_slice_is_moved_larger_or_smaller_and_never_gone():
+    truth = ellipsoid((64, 48), (30, 26), (12, 9))
+    rng = np.random.default_rng(0)
+    masks = [carried(truth, rng) for _ in range(60)]
+    assert all(mask.shape == truth.shape and mask.dtype == bool and mask.any() for mask in masks)
+    sizes = [mask.sum() / truth.sum() for mask in masks]
+    assert min(sizes) < 0.7 and max(sizes) > 1.5
+    middles = np.array([np.argwhere(mask).mean(axis=0) for mask in masks])
+    assert (np.abs(middles - (30, 26)).max(axis=0) > 2).all()
+    quality = [2 * (mask & truth).sum() / (mask.sum() + truth.sum()) for mask in masks]
+    assert 0.4 < np.median(quality) < 0.85, "wrong enough to correct, near enough to start from"
 
 
 def test_simulated_prompts_tell_the_truth():

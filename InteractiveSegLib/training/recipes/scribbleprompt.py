@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ...models import scribbleprompt
 from ...rasterise import mask_to_logits
-from ..augment import damaged
+from ..augment import carried, damaged
 from ..bundle import read_bundle
 from ..samples import SampleStream
 from ..simulate import batch_maps
@@ -42,7 +42,8 @@ class ScribblePromptRecipe:
     warmup_steps: int = 300
     ema_decay: float = 0.9985
     half_size_until: float = 0.9  # share of a cycle on canvases of half the size: four times as many samples
-    mask_start_share: float = 0.12  # of samples start from a damaged mask, as after an edit by hand
+    edited_share: float = 0.12  # of samples start from a damaged mask, as after an edit by hand
+    carried_share: float = 0.2  # of samples start from a mask of another slice, as after a propagation
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     def build(self) -> nn.Module:
@@ -81,12 +82,13 @@ class ScribblePromptRecipe:
             masks = list(predicted[:, 0].cpu().numpy())
 
     def starts(self, truths: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray | None], np.ndarray]:
-        """What is there before the first prompt: nothing (None and zero logits), or a damaged mask and its logits."""
+        """What is there before the first prompt: nothing (None and zero logits), or a wrong mask and its logits."""
         masks: list[np.ndarray | None] = [None] * len(truths)
         logits = np.zeros(truths.shape, np.float32)
         for i, truth in enumerate(truths):
-            if rng.random() < self.mask_start_share:
-                masks[i] = damaged(truth, rng)
+            chance = rng.random()
+            if chance < self.edited_share + self.carried_share:
+                masks[i] = damaged(truth, rng) if chance < self.edited_share else carried(truth, rng)
                 logits[i] = mask_to_logits(masks[i])
         return masks, logits
 
