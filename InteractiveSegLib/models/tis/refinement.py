@@ -148,9 +148,9 @@ class Refinement(nn.Module):
         the crop, n at least 1; labels: (n,) int64, 0 is background."""
         stride = tuple(stride or self.stride)
         hard = F.one_hot(start, self.classes).movedim(-1, 0).to(features.dtype)
-        coarse = pool(torch.cat([features, hard]), stride)
-        grid = coarse.shape[1:]
-        pooled, share = coarse.flatten(1).T.split([len(features), self.classes], dim=1)
+        coarse = pool(features, stride), pool(hard, stride)
+        grid = coarse[0].shape[1:]
+        pooled, share = (maps.flatten(1).T for maps in coarse)
         position = F.interpolate(self.position, size=grid, mode="trilinear", align_corners=True)
         tokens = self.project(pooled) + position[0].flatten(1).T
         cells = torch.div(clicks, torch.tensor(stride, device=clicks.device), rounding_mode="floor")
@@ -191,4 +191,4 @@ def pool(maps: torch.Tensor, stride: Sequence[int]) -> torch.Tensor:
 
 def linear(layer: nn.Linear, maps: torch.Tensor) -> torch.Tensor:
     """A linear layer over the channels of (c, k, j, i)."""
-    return F.conv3d(maps[None], layer.weight[:, :, None, None, None], layer.bias)[0]
+    return torch.addmm(layer.bias[:, None], layer.weight, maps.flatten(1)).unflatten(1, maps.shape[1:])
