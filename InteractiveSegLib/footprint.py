@@ -1,8 +1,9 @@
 """How much memory each family takes: one formula and a table of measured constants. Reading it needs no torch.
 
-Bytes = base + asked x what a network sees at once (slices times targets, or examples) + kept x what stays there (examples,
-VerSe's and propagation's encoded slices) + voxel x voxels of the image. base holds the weights. While a file is read it is there
-twice, which can be more. `interactive-seg benchmark --memory` prints the estimate beside what a fresh process then took.
+Bytes = base + asked x what a network sees at once (slices times targets, examples, or 2^20 of TIS's tokens) + kept x what stays
+there (examples, VerSe's and propagation's encoded slices, or 2^20 voxels at TIS's spacing) + voxel x voxels of the image. base
+holds the weights. While a file is read it is there twice, which can be more. `interactive-seg benchmark --memory` prints the
+estimate beside what a fresh process then took.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 PROPAGATION = "propagation"
+TOKEN = 4  # voxels of one of TIS's tokens, at the least
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ CPU = {
     "multiverseg": (Footprint(3, 49, 3.5, 6.3), Footprint(76, 160, 101, 40)),
     "limnet": (Footprint(3, 60, 20), Footprint(124, 291, 60)),
     "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 417, 130, 22)),
-    "tis": (Footprint(3, 74, 0, 0, 220),),
+    "tis": (Footprint(3, 85, 430, 160, 8),),
     PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 344, 0, 16, 4.8)),
 }
 # What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
@@ -49,31 +51,51 @@ CUDA = {
     "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 80, 20)),
     "limnet": (Footprint(3, 30, 20), Footprint(124, 180, 120)),
     "verse": (Footprint(5, 30, 6, 1.5), Footprint(180, 200, 60, 22)),
-    "tis": (Footprint(3, 120, 0, 0, 220),),
+    "tis": (Footprint(3, 120, 430, 160, 4),),
     PROPAGATION: (Footprint(7, 40, 0, 0.28), Footprint(249, 750, 0, 16)),
 }
 
 
 def needed(
-    family: str, plan: Plan, shape: tuple[int, ...], examples: int = 0, asked: int = 1, weights: Path | None = None
+    family: str, plan: Plan, shape: tuple[int, ...], examples: int = 0, asked: int = 1, weights: Path | None = None,
+    seen: int | None = None,
 ) -> float:
     """Bytes that a session of this family, or a "propagation", takes at most on the plan's device.
 
     shape: of the image, (row, column) or (k, j, i). examples: in the context. asked: slices times targets of one question.
-    weights: a file instead of the shipped ones.
+    weights: a file instead of the shipped ones. seen: the image's voxels at TIS's spacing, see `tis_voxels`.
     """
+    seen = seen or math.prod(shape)
     table = CPU if plan.device == "cpu" else CUDA
     megabytes = file_megabytes(family, weights)
     row = nearest(table.get(family, UNMEASURED), megabytes)
     slices = shape[0] if len(shape) == 3 else 1
-    at_once = min(examples, plan.chunk) if family == "multiverseg" else min(asked, plan.batch)
+    at_once = {
+        "multiverseg": min(examples, plan.chunk),
+        "tis": min(seen / TOKEN, plan.crop) / MIB,
+    }.get(family, min(asked, plan.batch))
     kept = {
+        "tis": seen / MIB * row.kept,
         "multiverseg": min(examples, plan.examples) * row.kept,
         "verse": min(slices, plan.looks) * row.kept,
         PROPAGATION: min(slices * row.kept, plan.kept / MIB),
     }.get(family, 0)
     running = (row.base + row.asked * at_once + kept) * MIB + row.voxel * math.prod(shape)
     return max(running, LOADING * megabytes * 1e6 if plan.device == "cpu" else 0)
+
+
+def tis_voxels(
+    shape: tuple[int, ...], spacing: tuple[float, ...], targets: tuple[str, ...], weights: Path | None = None
+) -> int:
+    """How many voxels TIS sees of a volume, shape and spacing in mm (k, j, i): at its network's spacing for these targets."""
+    from .models.tis import TARGETS, read_spacing
+    from .models.tis.prepare import grid_at
+
+    if weights is None:
+        names = [name for name, known in TARGETS.items() if set(targets) <= set(known)]
+        weights = next((weights_folder() / entry["file"] for entry in read_manifest() if entry["family"] in names), None)
+    wanted = read_spacing(weights) if weights is not None else None
+    return math.prod(grid_at(shape, spacing, wanted or spacing))
 
 
 def file_megabytes(family: str, weights: Path | None) -> float:

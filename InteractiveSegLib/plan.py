@@ -1,12 +1,12 @@
 """Before a network is loaded: on which device it will run, and how much of everything at a time, so that the memory suffices."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .device import available_devices, choose_device, free_memory, lose
-from .footprint import PROPAGATION, needed
+from .footprint import PROPAGATION, needed, tis_voxels
 from .models import FamilySpec
 from .types import InteractiveSegError
 
@@ -53,16 +53,17 @@ PLANS = {
 
 
 def make_plan(
-    family: FamilySpec, shape: tuple[int, ...], device: str = "auto", examples: int = 0, targets: int = 1,
-    weights: Path | None = None,
+    family: FamilySpec, shape: tuple[int, ...], device: str = "auto", examples: int = 0, targets: Sequence[str] = ("object",),
+    weights: Path | None = None, spacing: tuple[float, ...] | None = None,
 ) -> Plan:
     """The largest plan that fits, on the first device where one does; a device asked for by name is tried before the CPU.
 
-    shape: of the image. examples: in the context. targets: how many. weights: a file instead of the shipped ones. Raises
-    InteractiveSegError when the memory of no device suffices.
+    shape: of the image. examples: in the context. targets: their names. weights: a file instead of the shipped ones. spacing: of
+    the image, mm in array order. Raises InteractiveSegError when the memory of no device suffices.
     """
     first = choose_device(device)
-    asked = targets * (shape[0] if family.sweeps and len(shape) == 3 else 1)
+    asked = len(targets) * (shape[0] if family.sweeps and len(shape) == 3 else 1)
+    seen = tis_voxels(shape, spacing, tuple(targets), weights) if family.name == "tis" and spacing else None
     kinds = available_devices()
     for kind in (first, *kinds[kinds.index(first.split(":")[0]) + 1:]):
         try:
@@ -71,7 +72,7 @@ def make_plan(
             lose(kind)
             continue
         for plan in ladder(replace(PLANS[kind.split(":")[0]], device=kind)):
-            need = needed(family.name, plan, shape, examples, asked, weights)
+            need = needed(family.name, plan, shape, examples, asked, weights, seen)
             if free is None or need <= LEAST_FREE * free:
                 return replace(plan, sentence=sentence(family, plan, need, free, examples))
     raise InteractiveSegError(

@@ -121,7 +121,8 @@ class InteractiveSession:
         """On which device the model runs and how much of everything is there at a time; `plan.sentence` tells the user."""
         if self._plan is None:
             examples = sum(info.enabled for info in self.context.infos()) if self.context is not None else 0
-            self._plan = make_plan(self.family, self.shape, self.device, examples, len(self.targets), self.weights)
+            mm = self.placement.spacing
+            self._plan = make_plan(self.family, self.shape, self.device, examples, self.targets, self.weights, mm)
         return self._plan
 
     @property
@@ -143,9 +144,7 @@ class InteractiveSession:
     def set_slice(self, axis: int | str, index: int) -> None:
         """Work on slices along an array axis: 0, 1, 2, "K", "J", "I", or "axial", "coronal", "sagittal" (the nearest one)."""
         axis = resolve_axis(axis, self.image.ndim, self.placement.affine)
-        count = 1 if self.image.ndim == 2 else self.shape[axis]
-        if self.image.ndim == 2:
-            index = 0
+        count, index = (1, 0) if self.image.ndim == 2 else (self.shape[axis], index)
         if not 0 <= index < count:
             raise InteractiveSegError(f"Got slice {index}, but axis {axis} has slices 0 to {count - 1}: choose one of them.")
         self.axis, self.index = axis, int(index)
@@ -268,8 +267,8 @@ class InteractiveSession:
 
     def warm_up(self) -> None:
         """Load the network now and run it once, so that the first prompt is as quick as the next."""
-        key = (self.axis, self.index)
-        self._predictor().warm_up(self.image if self.family.volumetric else self._slice(self.image, key), key)
+        image = self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index))
+        self._predictor().warm_up(image, (self.axis, self.index))
 
     def adopt(self, plan: Plan) -> None:
         """Go on with another plan, as after a device failed; `plan.sentence` says why."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..footprint import MIB, PROPAGATION, needed
+from ..footprint import MIB, PROPAGATION, needed, tis_voxels
 from ..models import find_family
 from ..plan import PLANS
 from ..prompts import Box, Click
@@ -22,7 +22,7 @@ from .speed import high_water, in_fresh_process, resident
 class Case:
     """One session: a family, or "propagation", an image's shape, examples, targets. slices: that one prompt touches.
 
-    published: random weights of the published size instead of the shipped ones.
+    published: random weights of the published size instead of the shipped ones. spacing: of voxels, mm.
     """
 
     family: str
@@ -31,10 +31,11 @@ class Case:
     targets: tuple[str, ...] | None = None
     slices: int = 1
     published: bool = False
+    spacing: float = 1.0
 
     @property
     def title(self) -> str:
-        size = " x ".join(map(str, self.shape))
+        size = " x ".join(map(str, self.shape)) + (f" at {self.spacing:g} mm" if self.family == "tis" else "")
         parts = [self.family + (", published size" if self.published else ""), size]
         parts += [f"{self.examples} examples"] * (self.family == "multiverseg")
         parts += [f"{self.slices} slices at once"] * (self.slices > 1)
@@ -57,8 +58,8 @@ def cases(published: bool, large: bool, quick: bool = False) -> Iterator[Case]:
     if published:
         yield Case("limnet", (400, 400), published=True)
     else:
-        for side in (48, 64, 96):
-            yield Case("tis", (side,) * 3, targets=("anterior", "posterior"))
+        for side, spacing in ((48, 1.0), (96, 1.0), (128, 0.5)):
+            yield Case("tis", (side,) * 3, targets=("anterior", "posterior"), spacing=spacing)
 
 
 def measure_case(case: Case, device: str, threads: int) -> tuple[float, float]:
@@ -67,7 +68,8 @@ def measure_case(case: Case, device: str, threads: int) -> tuple[float, float]:
         weights = RANDOM[case.family](Path(folder)) if case.published else None
         asked = case.slices * len(case.targets or "x") * (case.shape[0] if case.family == "verse" else 1)
         plan = PLANS[device.split(":")[0]]
-        estimate = needed(case.family, plan, case.shape, case.examples, asked, weights) / MIB
+        seen = tis_voxels(case.shape, (case.spacing,) * 3, case.targets or ()) if case.family == "tis" else None
+        estimate = needed(case.family, plan, case.shape, case.examples, asked, weights, seen) / MIB
         return estimate, in_fresh_process(run_case, case, weights, device, threads)
 
 
@@ -101,8 +103,8 @@ def question(case: Case, weights: Path | None, device: str) -> Callable[[], obje
         context = ContextSet()
         for _ in range(case.examples):
             context.add(image + rng.normal(0, 0.1, case.shape), image > 0.5)
-    session = InteractiveSession(image, (2.0,) * image.ndim, model=family, device=device, targets=case.targets, context=context,
-                                 **options)
+    session = InteractiveSession(image, (case.spacing,) * image.ndim, model=family, device=device, targets=case.targets,
+                                 context=context, **options)
     centre = tuple(n // 2 for n in case.shape)
     if case.family == PROPAGATION:
         session.set_mask(np.where(np.arange(len(image))[:, None, None] == 0, image > 0.5, False))

@@ -18,7 +18,7 @@ from ..device import half_precision
 from ..inference.sliding import predict_volume
 from ..models.tis import TARGETS
 from ..models.tis.network import TIS
-from ..models.tis.prepare import crop_box, normalise, token_stride
+from ..models.tis.prepare import crop_box, grid_at, normalise, token_stride
 from ..plan import Plan
 from ..prompts import Prompt, Scribble
 from ..targets import find_label
@@ -113,8 +113,8 @@ class TISPredictor:
             raise InteractiveSegError(f"TIS segments volumes and got an image of shape {image.shape}: give it (k, j, i).")
         config = self.network.config
         volume = torch.from_numpy(normalise(image, config.clip))[None, None]
-        grid = [max(1, round(n * s / w)) for n, s, w in zip(image.shape, self.spacing, config.spacing)]
-        if tuple(grid) != image.shape:
+        grid = grid_at(image.shape, self.spacing, config.spacing)
+        if grid != image.shape:
             volume = F.interpolate(volume, size=grid, mode="trilinear")
         fast = half_precision(self.device.type)
         with torch.autocast(self.device.type, fast or torch.bfloat16, enabled=fast is not None):

@@ -4,8 +4,10 @@ import pytest
 
 from InteractiveSegLib import InteractiveSegError, InteractiveSession, plan
 from InteractiveSegLib.footprint import needed
-from InteractiveSegLib.models import find_family, list_families
+from InteractiveSegLib.models import find_family, list_families, load
+from InteractiveSegLib.models.tis import read_spacing
 from InteractiveSegLib.plan import PLANS, make_plan
+from InteractiveSegLib.weights import shipped_file
 
 VOLUME = (40, 256, 256)
 
@@ -51,6 +53,25 @@ def test_where_memory_is_short_fewer_examples_are_read_and_fewer_slices_kept(a_m
     short = make_plan(find_family("multiverseg"), (256, 256), examples=64)
     assert short.device == "cuda" and short.again and 1 <= short.examples < 64
     assert short.kept < PLANS["cuda"].kept and short.looks < PLANS["cuda"].looks
+
+
+def test_tis_reads_its_crop_coarsely_where_memory_is_short_and_is_reckoned_at_its_networks_spacing(a_machine):
+    def made(spacing=1.0, **free):
+        a_machine(**free)
+        return make_plan(find_family("tis"), (128,) * 3, targets=("anterior",), spacing=(spacing,) * 3)
+
+    def need(plan):
+        return float(plan.sentence.split("about ")[1].split(" GB")[0])
+
+    ample = made(cpu=1e12)
+    short = made(cpu=needed("tis", ample, (128,) * 3) / 0.95)
+    assert ample.crop == 64**3 and short.crop == 32**3
+    assert need(made(spacing=2.0, cpu=1e12)) > 3 * need(ample) and need(ample) > 2 * need(made(spacing=0.5, cpu=1e12))
+
+
+@pytest.mark.parametrize("name", ["tis-hippocampus", "tis-cardiac", "tis-atrium"])
+def test_the_spacing_of_a_shipped_network_is_read_before_it_is_loaded(name):
+    assert read_spacing(shipped_file(name)) == load(name, None, "cpu").config.spacing
 
 
 def test_the_need_grows_with_what_is_asked_for():

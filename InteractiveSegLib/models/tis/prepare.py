@@ -18,6 +18,11 @@ def normalise(image: np.ndarray, clip: Sequence[float] = ()) -> np.ndarray:
     return (image - image.mean()) / max(float(image.std()), 1e-6)
 
 
+def grid_at(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]) -> tuple[int, ...]:
+    """The shape of a volume, shape and spacing in mm, when it is resampled to the wanted spacing."""
+    return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted))
+
+
 def crop_box(labels: np.ndarray, clicks: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
     """The part of a volume that is corrected: what is labelled, the clicks (n, 3), and MARGIN around both."""
     box = []
