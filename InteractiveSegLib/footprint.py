@@ -42,7 +42,7 @@ CPU = {
     "multiverseg": (Footprint(3, 49, 3.5, 6.3), Footprint(76, 160, 101, 40)),
     "limnet": (Footprint(3, 60, 20), Footprint(124, 291, 60)),
     "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 417, 130, 22)),
-    "tis": (Footprint(3, 85, 430, 160, 8),),
+    "tis": (Footprint(3, 72, 430, 152, 14),),
     PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 344, 0, 16, 4.8)),
 }
 # What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
@@ -51,7 +51,7 @@ CUDA = {
     "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 80, 20)),
     "limnet": (Footprint(3, 30, 20), Footprint(124, 180, 120)),
     "verse": (Footprint(5, 30, 6, 1.5), Footprint(180, 200, 60, 22)),
-    "tis": (Footprint(3, 120, 430, 160, 4),),
+    "tis": (Footprint(3, 120, 430, 152, 4),),
     PROPAGATION: (Footprint(7, 40, 0, 0.28), Footprint(249, 750, 0, 16)),
 }
 

@@ -2,8 +2,14 @@
 import numpy as np
 import pytest
 import torch
+from shapes import overlap
+from test_cuda import by_limnet_clicks, by_multiverseg, by_tis, by_verse
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, device, models, plan
+from InteractiveSegLib.predictors.context import ContextPredictor
+from InteractiveSegLib.predictors.limnet import ClickPredictor
+from InteractiveSegLib.predictors.tis import TISPredictor
+from InteractiveSegLib.predictors.verse import VerSePredictor
 
 
 class Card:
@@ -148,3 +154,25 @@ def test_released_networks_are_let_go_and_loaded_again(a_disk):
     assert len(session.prompts) == 1 and np.array_equal(session.probability, before)
     session.add(CLICKS[1])
     assert np.array_equal(session.mask, answered(a_disk[0], CLICKS[:2]).mask)
+
+
+FAMILIES = {by_multiverseg: ContextPredictor, by_limnet_clicks: ClickPredictor, by_verse: VerSePredictor, by_tis: TISPredictor}
+
+
+@pytest.mark.parametrize("answer", FAMILIES, ids=lambda function: function.__name__)
+def test_what_a_family_keeps_between_prompts_may_be_lost_with_its_device(answer, tmp_path, monkeypatch, caplog):
+    expected = answer("cpu", tmp_path)
+    method = "refine" if answer is by_tis else "predict"
+    asked, calls = getattr(FAMILIES[answer], method), []
+
+    def failing(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise FULL
+        return asked(self, *arguments)
+
+    monkeypatch.setattr(FAMILIES[answer], method, failing)
+    found = answer("cpu", tmp_path)
+    assert "smaller plan" in caplog.text and len(calls) > 2
+    # VerSe looks for the heart anew, in the slice that is clicked.
+    assert expected.any() and overlap(found > 0, expected > 0) >= (0.98 if answer is by_verse else 0.999)
