@@ -88,9 +88,9 @@ def _drawing(slice_node, grid: Grid, prompt) -> tuple[list, tuple[float, float] 
     edges_kji = _box_edges(slice_node, grid, prompt) if isinstance(prompt, Box) else _rim(slice_node, grid, prompt)
     if len(edges_kji) == 0:
         return [], None
-    points_xy, _ = kji_to_xy(slice_node, grid, edges_kji.reshape(-1, 3))
-    segments = [tuple(map(tuple, pair)) for pair in points_xy.reshape(-1, 2, 2)]
-    return segments, segments[0][0]
+    points_xy, shown = kji_to_xy(slice_node, grid, edges_kji.reshape(-1, 3))
+    segments = [tuple(map(tuple, pair)) for pair in points_xy.reshape(-1, 2, 2)[shown.reshape(-1, 2).all(axis=1)]]
+    return segments, segments[0][0] if segments else None
 
 
 def _box_edges(slice_node, grid: Grid, box: Box) -> np.ndarray:

@@ -4,8 +4,6 @@ Knows no Qt. What reads and writes files is a Task of the shared worker.
 """
 from __future__ import annotations
 
-from typing import Callable
-
 import numpy as np
 import slicer
 
@@ -17,8 +15,6 @@ from .records import Given
 from .segment import NOTHING, digest, read_labels
 from .sessions import SegmentSession
 from .states import Choice, State
-from .tasks import Cancelled
-from .worker import Task
 
 COLOR = (0.95, 0.6, 0.2)
 READ = {"family", "axis", "index", "shape", "prompts", "mask", "labels", "rounds", "targets", "set_slice", "warm_up", "plan",
@@ -97,35 +93,6 @@ class CaseSegment(SegmentSession):
 
     def _new_engine(self, choice: Choice) -> CaseEngine:
         return self._case_engine
-
-
-class StudyTask(Task):
-    """One thing to do with a study, in the worker's thread; told(result) or failed(error) in the window's.
-
-    work(progress): gives the result; progress(done, total) may be called meanwhile, and raises when the user gives up.
-    """
-
-    given = segment = None
-
-    def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None]) -> None:
-        self._work, self._told, self._failed, self._given_up = work, told, failed, False
-
-    def run(self):
-        return self._work(self._reached)
-
-    def finish(self, result) -> None:
-        self._told(result)
-
-    def fail(self, error: BaseException) -> None:
-        self._failed(error)
-
-    def cancel(self) -> None:
-        self._given_up = True
-
-    def _reached(self, done: int, total: int) -> None:
-        self.progress = (done, total)
-        if self._given_up:
-            raise Cancelled
 
 
 def open_case(study: Study, name: str | None) -> OpenCase:

@@ -202,23 +202,33 @@ class Acceptance(SegmentAction):
         """Examples stay: the context's own page removes them."""
 
 
-class Release(Task):
-    """The memory of the model goes back to the computer and its graphics card. told: called in the window's thread after that."""
+class Job(Task):
+    """Anything that is no action on a segment: work in the worker's thread, then told(result) or failed(error) in the window's.
+
+    work(progress) gives the result; progress(done, total) may be called meanwhile, and raises when the user gives up.
+    """
 
     given = segment = None
 
-    def __init__(self, segments: tuple[SegmentSession, ...], told: Callable[[], None]) -> None:
-        self._segments, self._told = segments, told
+    def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None]) -> None:
+        self._work, self._told, self._failed, self._given_up = work, told, failed, False
 
-    def run(self) -> None:
-        for segment in self._segments:
-            segment.release()
+    def run(self):
+        return self._work(self._reached)
 
     def finish(self, result) -> None:
-        self._told()
+        self._told(result)
 
     def fail(self, error: BaseException) -> None:
-        logger.error("The model could not be released", exc_info=error)
+        self._failed(error)
+
+    def cancel(self) -> None:
+        self._given_up = True
+
+    def _reached(self, done: int, total: int) -> None:
+        self.progress = (done, total)
+        if self._given_up:
+            raise Cancelled
 
 
 class WarmUp(Task):

@@ -8,12 +8,12 @@ import slicer
 import vtk
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.context import ContextSet, ContextStore
+from InteractiveSegLib.context import ContextStore
 
 from . import structures
 from .rounds import rounds_line
 from .sessions import SegmentSession
-from .tasks import Release, SegmentAction
+from .tasks import SegmentAction
 from .worker import Worker
 
 AWAKE = 3  # segments whose sessions stay in memory
@@ -32,6 +32,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         self._editor_node, self._notice_due = None, False
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
+        slicer.app.connect("aboutToQuit()", self.close)  # Slicer waits for the thread: a long action is to end soon
 
     def structures(self, editor_node, lists) -> dict[str, str]:
         """Structure -> segment id of what is predicted together with the chosen segment; see structures.together."""
@@ -92,9 +93,19 @@ class Workbench(slicer.util.VTKObservationMixin):
         """The same without places."""
         return tuple(given.prompt for given in self.given(editor_node))
 
-    def axis(self, editor_node) -> int | None:
-        """Array axis along whose slices the last prompt was given that is not on a tilted plane; None without one."""
-        return next((given.axis for given in reversed(self.given(editor_node)) if given.plane is None), None)
+    def axis(self, editor_node) -> int:
+        """Array axis along whose slices the last prompt was given that is not on a tilted plane; 0 without one."""
+        return next((given.axis for given in reversed(self.given(editor_node)) if given.plane is None), 0)
+
+    def axis_to_propagate(self, editor_node) -> int:
+        """The same; InteractiveSegError where all prompts are on tilted planes: what these cut of a slice is no mask of it."""
+        given = self.given(editor_node)
+        if given and all(one.plane is not None for one in given):
+            raise InteractiveSegError(
+                "Masks are carried from slice to slice of the volume, and so far you spoke to tilted views only: press 'Rotate "
+                "to volume plane' in the bar of the slice view, click the object there, and propagate again."
+            )
+        return self.axis(editor_node)
 
     def rounds(self, editor_node) -> str:
         """Which round of propagation each slice of the selected segment came from, in one line."""
@@ -114,12 +125,19 @@ class Workbench(slicer.util.VTKObservationMixin):
             self._contexts[task] = ContextStore(folder / "context.sqlite").open("Segment Editor", task)
         return self._contexts[task]
 
-    def examples(self, editor_node) -> str:
-        """How many examples there are of what the selected segment is, in one line; "" where nothing is selected."""
+    def context_of(self, editor_node):
+        """The examples from which a model learns what the selected segment is; None where there can be none."""
         segment = self._selected(editor_node)
         if segment is None:
+            return None
+        return self.context(segment.name) if segment.choice is None else segment.choice.context
+
+    def examples(self, editor_node) -> str:
+        """How many examples there are of what the selected segment is, in one line; "" where nothing is selected."""
+        segment, context = self._selected(editor_node), self.context_of(editor_node)
+        if segment is None:
             return ""
-        infos = (self.context(segment.name) if segment.choice is None else segment.choice.context or ContextSet()).infos()
+        infos = context.infos() if context is not None else ()
         used = sum(info.enabled for info in infos)
         left_out = f", {len(infos) - used} left out" if used < len(infos) else ""
         return f"Learns from {used} accepted examples of '{segment.name}'{left_out}."
@@ -137,9 +155,10 @@ class Workbench(slicer.util.VTKObservationMixin):
             chosen = editor_node.GetSelectedSegmentID()
             editor_node.SetSelectedSegmentID(ids[(ids.index(chosen) + 1) % len(ids) if chosen in ids else 0])
 
-    def release(self, told) -> None:
-        """Give back the memory of all models, when what is running has ended; told() when that is done."""
-        self.worker.submit(Release(tuple(self._segments), told))
+    def release(self) -> None:
+        """Give the memory of all models back. In the worker's thread, where nothing is answered meanwhile."""
+        for segment in tuple(self._segments):
+            segment.release()
 
     def add_segment(self, editor_node) -> None:
         """Another segment, chosen, with the next number."""

@@ -16,7 +16,7 @@ from InteractiveSegBridge.markers import PromptMarkers
 from InteractiveSegBridge.records import Given
 from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.states import Choice
-from InteractiveSegBridge.tasks import Acceptance, PlanePrediction, Prediction, Prompting, Propagation, StartOver, WarmUp
+from InteractiveSegBridge.tasks import Acceptance, Job, PlanePrediction, Prediction, Prompting, Propagation, StartOver, WarmUp
 from InteractiveSegBridge.workbench import workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
@@ -29,10 +29,6 @@ from .prompt_grab import PromptGrab
 MESSAGE_MS = 5000
 # Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
 PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
-TILTED_ONLY = (
-    "Masks are carried from slice to slice of the volume, and so far you spoke to tilted views only: press 'Rotate to volume "
-    "plane' in the bar of the slice view, click the object there, and propagate again."
-)
 # Common parameters: one value for all interactive effects.
 MODEL, DEVICE, REMOVE, BRUSH = (f"InteractiveSeg.{n}" for n in ("Model", "Device", "Remove", "Brush"))
 
@@ -74,7 +70,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     # Options
 
     def setupOptionsFrame(self) -> None:
-        self.panel = panel = OptionsPanel(self.NAME)
+        self.panel = panel = OptionsPanel(self.NAME, self.say, self._do)
         self.scriptedEffect.addOptionsWidget(panel.widget)
         for signal, owner in (
             ("currentIndexChanged(int)", panel.familyCombo),
@@ -97,6 +93,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         ):
             button.connect("clicked()", slot)
         panel.structureCombo.connect("activated(int)", self.onStructure)
+        panel.examplesButton.connect("toggled(bool)", self.refresh)
         for name, button in panel.toolButtons.items():
             button.connect("clicked()", lambda name=name: self.onTool(name))
 
@@ -238,14 +235,15 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel.statusLabel.text = text
         slicer.util.showStatusMessage(text, MESSAGE_MS)
 
-    def refresh(self) -> None:
+    def refresh(self, *_) -> None:
         """Show what is running, which prompts there are, and what the chosen segment is."""
         node = self.scriptedEffect.parameterSetNode()
         self.panel.showStructure(workbench().structure(node, self.panel.structureNames))
         self.panel.showRounds(workbench().rounds(node))
+        self.panel.showContext(workbench().context_of(node) if self.panel.learns else None)
         self.panel.showPending(workbench().waiting, workbench().progress, workbench().worker.busy)
         if self.volume is not None and self.volume.GetImageData() is not None:
-            self.panel.showSlices(mrml.volume_shape(self.volume)[self._axis()])
+            self.panel.showSlices(mrml.volume_shape(self.volume)[workbench().axis(node)])
         for view in tuple(self._views):
             self._draw(view)
 
@@ -264,15 +262,13 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._submit(StartOver, self, self.scriptedEffect.parameterSetNode().GetSelectedSegmentID())
 
     def onStructure(self, *_) -> None:
-        workbench().call_structure(self.scriptedEffect.parameterSetNode(), self.panel.structure)
+        self._told(workbench().call_structure, self.scriptedEffect.parameterSetNode(), self.panel.structure)
         self._warmUp()
 
     def onAddStructures(self) -> None:
-        try:
-            names = workbench().add_structures(self.scriptedEffect.parameterSetNode(), self.panel.structures)
+        names = self._told(workbench().add_structures, self.scriptedEffect.parameterSetNode(), self.panel.structures)
+        if names is not None:
             self.say(f"Added {', '.join(names)}." if names else "Every structure of this model has a segment already.")
-        except InteractiveSegError as error:
-            self.say(str(error))
 
     def onPredict(self) -> None:
         view = next((view for view in self._views if view), None)
@@ -287,14 +283,12 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self._submit(Prediction, self, axis, (index, index + 1))
 
     def onPredictRange(self) -> None:
-        self._submit(Prediction, self, self._axis(), self.panel.extent)
+        self._submit(Prediction, self, workbench().axis(self.scriptedEffect.parameterSetNode()), self.panel.extent)
 
     def onPropagate(self) -> None:
-        node = self.scriptedEffect.parameterSetNode()
-        if workbench().axis(node) is None and workbench().given(node):
-            self.say(TILTED_ONLY)
-            return
-        self._submit(Propagation, self, self._axis(), self.panel.extent, self.panel.fuses)
+        axis = self._told(workbench().axis_to_propagate, self.scriptedEffect.parameterSetNode())
+        if axis is not None:
+            self._submit(Propagation, self, axis, self.panel.extent, self.panel.fuses)
 
     def onAccept(self) -> None:
         self._submit(Acceptance, self)
@@ -313,22 +307,23 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         workbench().select_next_segment(self.scriptedEffect.parameterSetNode())
 
     def onVisibility(self) -> None:
-        workbench().toggle_visibility(self.scriptedEffect.parameterSetNode())
+        self._told(workbench().toggle_visibility, self.scriptedEffect.parameterSetNode())
 
     def onCancel(self) -> None:
         workbench().worker.cancel()
         self.say("Cancelled.")
 
     def onRelease(self) -> None:
-        workbench().release(self._released)
+        self._do(lambda progress: workbench().release(), self._released)
 
-    def _released(self) -> None:
+    def _released(self, *_) -> None:
         self.panel.showMemory("")
         self.say("The model's memory is free again; the next prompt loads it anew.")
 
     def actionFinished(self, task) -> None:
         if isinstance(task, Acceptance):
             self.say(f"{task.examples} slices are examples now.")
+            self.panel.contextPanel.show()
         elif isinstance(task, Propagation):
             self.say(f"Round {task.rounds} is done: correct a slice and propagate again, or accept.")
         elif task.given is not None:
@@ -352,14 +347,20 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel.statusLabel.text = text
         slicer.util.errorDisplay(text, windowTitle=self.TITLE)
 
-    def _axis(self) -> int:
-        """Along which the actions on many slices work."""
-        return workbench().axis(self.scriptedEffect.parameterSetNode()) or 0
-
     def _submit(self, task_class, *args) -> None:
         """Queue an action on the chosen segment, or say what is not chosen."""
+        chosen = self._told(self.segmentAndChoice)
+        if chosen is not None:
+            workbench().worker.submit(task_class(*chosen, *args))
+
+    def _do(self, work, told) -> None:
+        """Queue anything else; see Job."""
+        workbench().worker.submit(Job(work, told, self.actionFailed))
+
+    def _told(self, ask, *args):
+        """What `ask` gives; None where it refuses, which is said."""
         try:
-            workbench().worker.submit(task_class(*self.segmentAndChoice(), *args))
+            return ask(*args)
         except InteractiveSegError as error:
             self.say(str(error))
 
@@ -372,11 +373,10 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def _warmUp(self) -> None:
         """Load the model of the present choice, once."""
-        try:
-            segment, choice = self.segmentAndChoice()
-        except InteractiveSegError as error:
-            self.say(str(error))
+        chosen = self._told(self.segmentAndChoice)
+        if chosen is None:
             return
+        segment, choice = chosen
         if (weakref.ref(segment), choice) != self._warm:
             self._warm = (weakref.ref(segment), choice)
             workbench().worker.submit(WarmUp(segment, choice, self.panel.showMemory))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import qt
 from InteractiveSegBridge.advice import can_fuse, missing_weights
+from InteractiveSegPanels.context_panel import ContextPanel
 from InteractiveSegPanels.widgets import row
 
 from InteractiveSegLib.models import find_family, list_families
@@ -14,14 +15,14 @@ BRUSH_PIXELS = (1, 5, 60)  # least, at first, most
 
 
 class OptionsPanel:
-    """Tools, model, device, prompts, segments, volume-wide actions, and what is going on."""
+    """Tools, model, device, prompts, segments, volume-wide actions, and what is going on. say, do: see ContextPanel."""
 
-    def __init__(self, effect_name: str) -> None:
+    def __init__(self, effect_name: str, say, do) -> None:
         self.widget = qt.QWidget()
         self._layout = qt.QFormLayout(self.widget)
         self._effect_name, self._slices = effect_name, 0
         self._addTools()
-        self._addModel()
+        self._addModel(ContextPanel(say, do))
         self._addPrompts()
         self._addVolume()
         self.statusLabel = self._line()
@@ -33,7 +34,7 @@ class OptionsPanel:
         self.toolButtons = {tool.effect: _button(tool.word, "All tools add to the same prompts") for tool in keys.TOOLS}
         self._layout.addRow(row(*self.toolButtons.values()))
 
-    def _addModel(self) -> None:
+    def _addModel(self, context_panel: ContextPanel) -> None:
         self.adviceLabel = self._line()
         self.familyCombo = _combo(
             (family.title if not missing_weights(family) else f"{family.title} (weights are not shipped)", family.name)
@@ -52,6 +53,12 @@ class OptionsPanel:
         self.structureLabel, self.structureRow = qt.QLabel("Structure:"), row(self.structureCombo, self.structuresButton)
         self._layout.addRow(self.structureLabel, self.structureRow)
         self.examplesLabel = self._line()
+        self.examplesButton = _button("Show these examples", "Look at them, leave one out, remove one, find odd ones")
+        self.examplesButton.checkable = True
+        self.contextPanel = context_panel
+        self.contextPanel.choose(None)
+        self._layout.addRow(self.examplesButton)
+        self._layout.addRow(self.contextPanel.widget)
         self.memoryLabel = self._line()
         self.releaseButton = _button("Give memory back", "")
         self._layout.addRow(self.releaseButton)
@@ -185,7 +192,8 @@ class OptionsPanel:
         self.predictButton.setVisible(spec.automatic and not spec.volumetric)
         self.predictRangeButton.setVisible(spec.automatic)
         self.propagateButton.setVisible(not spec.volumetric)
-        self.acceptButton.setVisible(spec.contextual)
+        for widget in (self.acceptButton, self.examplesLabel, self.examplesButton):
+            widget.setVisible(spec.contextual)
 
     def showStructure(self, name: str | None) -> None:
         """What the chosen segment is; None where that is not known."""
@@ -218,7 +226,12 @@ class OptionsPanel:
     def showExamples(self, text: str) -> None:
         """From which accepted examples the model learns."""
         self.examplesLabel.text = text
-        self.examplesLabel.setVisible(bool(text))
+
+    def showContext(self, context) -> None:
+        """The examples themselves, while the button is down; None for none. Their pictures are drawn when others come."""
+        wanted = context if self.examplesButton.checked else None
+        if wanted is not self.contextPanel.context:
+            self.contextPanel.choose(wanted, self.family)
 
     def showMemory(self, text: str) -> None:
         """What the model needs, and where it runs."""

@@ -19,7 +19,7 @@ class ContextPanel:
 
     def __init__(self, say, do) -> None:
         self._say, self._do = say, do
-        self._context, self._model, self._odd = None, "", {}
+        self.context, self._model, self._odd = None, "", {}
         self.widget = qt.QGroupBox("Examples")
         layout = qt.QFormLayout(self.widget)
         self.countLabel = label()
@@ -35,17 +35,17 @@ class ContextPanel:
 
     def choose(self, context, model: str = "") -> None:
         """Show this ContextSet of a family; None hides the list."""
-        self._context, self._model, self._odd = context, model, {}
+        self.context, self._model, self._odd = context, model, {}
         self.show()
 
     def show(self) -> None:
         """The examples as they are now; their pictures follow."""
-        self.widget.setVisible(self._context is not None)
+        self.widget.setVisible(self.context is not None)
         self.list.clear()
         self._ids, self._items = [], []  # the items are kept here because not every PythonQt does
-        if self._context is None:
+        if self.context is None:
             return
-        infos = self._context.infos()
+        infos = self.context.infos()
         used = sum(info.enabled for info in infos)
         self.countLabel.text = f"{len(infos)} examples, {used} in use."
         for info in infos[-MOST_SHOWN:]:
@@ -57,17 +57,17 @@ class ContextPanel:
             self._items.append(item)
             self._ids.append(info.id)
         if self._ids:
-            context, ids = self._context, list(self._ids)
+            context, ids = self.context, list(self._ids)
             self._do(lambda progress: bridge.draw_pictures(context, ids, progress), self._drawn)
 
     def onUse(self) -> None:
-        self._change(lambda info: self._context.set_enabled(info.id, not info.enabled))
+        self._change(lambda info: self.context.set_enabled(info.id, not info.enabled))
 
     def onRemove(self) -> None:
-        self._change(lambda info: self._context.remove(info.id))
+        self._change(lambda info: self.context.remove(info.id))
 
     def onCheck(self) -> None:
-        context, model = self._context, self._model
+        context, model = self.context, self._model
         self._do(lambda progress: bridge.find_outliers(context, model, progress), self._checked)
 
     def _drawn(self, paths) -> None:
@@ -84,12 +84,12 @@ class ContextPanel:
                   if odd else "No example disagrees with the others.")
 
     def _change(self, what) -> None:
-        if self._context is None or not 0 <= self.list.currentRow < len(self._ids):
+        if self.context is None or not 0 <= self.list.currentRow < len(self._ids):
             self._say("Choose an example in the list first.")
             return
         wanted = self._ids[self.list.currentRow]
         try:
-            what(next(info for info in self._context.infos() if info.id == wanted))
+            what(next(info for info in self.context.infos() if info.id == wanted))
         except (InteractiveSegError, StopIteration) as error:
             self._say(str(error) or "This example is no longer there.")
         self.show()

@@ -6,7 +6,7 @@ from pathlib import Path
 import qt
 import slicer
 from InteractiveSegBridge import study as bridge
-from InteractiveSegBridge.tasks import Cancelled, Prediction
+from InteractiveSegBridge.tasks import Cancelled, Job, Prediction
 from InteractiveSegBridge.workbench import workbench
 
 from InteractiveSegLib import InteractiveSegError
@@ -219,7 +219,7 @@ class StudyPanel:
             bridge.unload_case(segment)
 
     def _do(self, work, told) -> None:
-        workbench().worker.submit(bridge.StudyTask(work, told, self._failed))
+        workbench().worker.submit(Job(work, told, self._failed))
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, Cancelled):

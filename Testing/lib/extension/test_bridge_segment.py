@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+import vtk
 from geometries import put_under_transform
 from InteractiveSegBridge import mrml, sessions
 from InteractiveSegBridge.segment import LabelCrop, digest, read_box, read_labels, read_segment, write_updates
@@ -178,3 +179,19 @@ def test_an_edit_by_hand_is_read_once_however_often_the_window_is_drawn(a_stage,
     write(a_stage, np.roll(blob, 3, axis=1))
     assert session.given == ()
     assert len(read) == 2
+
+
+def test_what_lies_outside_of_the_volume_stays_as_it_is(a_stage, blob):
+    small = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(a_stage.volume)[:, :40, :40].copy(), None, "Part")
+    matrix = vtk.vtkMatrix4x4()
+    a_stage.volume.GetIJKToRASMatrix(matrix)
+    small.SetIJKToRASMatrix(matrix)
+    beyond = np.zeros(SHAPE, np.uint8)
+    beyond[CENTRE_KJI[0], 45:60, 45:60] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(beyond, a_stage.segmentation, a_stage.segment_id, a_stage.volume)
+    a_stage.editor_node.SetAndObserveSourceVolumeNode(small)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    mask = a_stage.mask()
+    assert mask[CENTRE_KJI]
+    assert mask[beyond != 0].all(), "the part of the segment that the volume does not reach"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 
 import numpy as np
@@ -11,7 +12,8 @@ from geometries import put_under_warp
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, RADII_KJI, ellipsoid
 
-from InteractiveSegLib import InteractiveSegError, models
+from InteractiveSegLib import InteractiveSegError, InteractiveSession, models
+from InteractiveSegLib.rounds import Progress
 
 
 def test_deleting_the_volume_while_a_prompt_runs_drops_the_result(a_stage):
@@ -139,3 +141,35 @@ def test_the_shipped_weights_answer_a_click_inside_the_object(make_stage):
     assert mask[CENTRE_KJI]
     assert set(np.flatnonzero(mask.any(axis=(1, 2)))) == {CENTRE_KJI[0]}
     assert (mask & truth).sum() > 0.8 * mask.sum(), "what is marked lies on the object"
+
+
+def test_quitting_slicer_ends_a_long_action(a_stage, monkeypatch):
+    steps, reached = 3000, []
+
+    def slow(session, **_):
+        for number in range(steps):
+            time.sleep(0.001)
+            reached.append(number)
+            yield Progress(0, number, steps, None)
+
+    monkeypatch.setattr(InteractiveSession, "propagate", slow)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    a_stage.effect.panel.propagateButton.click()
+    thread = workbench().worker._thread
+    slicer.app.quit()
+    thread.shutdown(wait=True)
+    assert len(reached) < steps
+
+
+@pytest.mark.parametrize("button", [
+    "visibilityButton", "nextButton", "startOverButton", "propagateButton", "predictRangeButton", "acceptButton",
+    "structuresButton",
+])
+def test_a_button_without_a_chosen_segment_says_what_to_choose_or_does_nothing(a_stage, button):
+    a_stage.settle()
+    a_stage.editor_node.SetSelectedSegmentID("")
+    getattr(a_stage.effect.panel, button).click()
+    a_stage.settle()
+    if button != "nextButton":
+        assert "No segment is chosen" in a_stage.effect.panel.statusLabel.text

@@ -219,6 +219,38 @@ def test_a_tilted_view_becomes_an_example_as_it_was_seen_and_accepting_again_rep
         assert (entry.mask == (plane.cut(a_stage.mask()) != 0)).mean() > 0.98
 
 
+def test_the_examples_can_be_looked_at_and_left_out_beside_the_prompts(a_stage, monkeypatch):
+    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
+    panel = a_stage.effect.panel
+    assert not panel.examplesButton.isVisibleTo(panel.widget), "this model learns from none"
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    a_stage.effect.updateGUIFromMRML()
+    assert panel.examplesButton.isVisibleTo(panel.widget)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    panel.acceptButton.click()
+    a_stage.settle()
+    assert not panel.contextPanel.widget.isVisibleTo(panel.widget)
+    panel.examplesButton.click()
+    a_stage.settle()
+    assert panel.contextPanel.widget.isVisibleTo(panel.widget)
+    assert panel.contextPanel.countLabel.text == "1 examples, 1 in use."
+    assert not panel.contextPanel.list.item(0).icon().pixmap(64, 64).isNull()
+    panel.contextPanel.list.setCurrentRow(0)
+    panel.contextPanel.useButton.click()
+    [info] = workbench().context_of(a_stage.editor_node).infos()
+    assert not info.enabled
+    a_stage.show_slice_of((CENTRE_KJI[0] + 2, *CENTRE_KJI[1:]))
+    a_stage.click((CENTRE_KJI[0] + 2, *CENTRE_KJI[1:]))
+    a_stage.settle()
+    panel.acceptButton.click()
+    a_stage.settle()
+    assert panel.contextPanel.list.count == 2, "the new one is in the list at once"
+    a_stage.logic.SetCurrentSegmentID(a_stage.logic.AddEmptySegment("another"))
+    a_stage.settle()
+    assert panel.contextPanel.countLabel.text == "0 examples, 0 in use.", "those of the chosen segment"
+
+
 def test_propagating_from_tilted_views_alone_says_what_to_do(a_stage, carried):
     a_stage.show_slice_of(CENTRE_KJI, tilt_degrees=35)
     a_stage.click(CENTRE_KJI)

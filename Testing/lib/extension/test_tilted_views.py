@@ -205,6 +205,15 @@ def test_a_prompt_is_drawn_on_its_plane_only(tilted):
     assert tilted.drawn()[GREEN] == 2, "it lies in every plane through its place"
 
 
+def test_an_outline_is_not_drawn_where_it_does_not_lie(make_stage):
+    stage = make_stage(GEOMETRIES["axis-aligned"], effect="InteractiveBox")
+    stage.drag((K, J - 10, COLUMN - 10), (K, J + 10, COLUMN + 10))
+    stage.settle()
+    assert stage.drawn()[GREEN] == 6, "four sides and a plus"
+    stage.show_slice_of(CENTRE_KJI, tilt_degrees=35)
+    assert stage.drawn()[GREEN] == 0, "no side of it lies in this view"
+
+
 def test_a_prompt_can_be_moved_and_deleted_where_it_was_given(tilted):
     tilted.click(CENTRE_KJI)
     tilted.settle()

@@ -19,12 +19,12 @@ LOGICS = {
 
 
 class ApplicationDouble:
-    """slicer.app: what our code and slicer.util use of it. `start` fires startupCompleted()."""
+    """slicer.app: what our code and slicer.util use of it. `start` and `quit` fire its signals."""
 
     applicationVersion = "5.8.1"
 
     def __init__(self, application_logic):
-        self._logic, self._at_start = application_logic, []
+        self._logic, self._slots = application_logic, {"startupCompleted()": [], "aboutToQuit()": []}
         self._folder = tempfile.TemporaryDirectory()
 
     @property
@@ -41,13 +41,17 @@ class ApplicationDouble:
         qt.QApplication.instance().processEvents()
 
     def connect(self, signal, slot):
-        if signal != "startupCompleted()":
+        if signal not in self._slots:
             return False
-        self._at_start.append(slot)
+        self._slots[signal].append(slot)
         return True
 
     def start(self):
-        for slot in self._at_start:
+        for slot in self._slots["startupCompleted()"]:
+            slot()
+
+    def quit(self):
+        for slot in self._slots["aboutToQuit()"]:
             slot()
 
 
