@@ -32,7 +32,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         self._editor_node, self._notice_due = None, False
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._prune)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._forget)
-        slicer.app.connect("aboutToQuit()", self.close)  # Slicer waits for the thread: a long action is to end soon
+        slicer.app.connect("aboutToQuit()", self.worker.cancel)  # Slicer waits for the thread: a long action is to end soon
 
     def structures(self, editor_node, lists) -> dict[str, str]:
         """Structure -> segment id of what is predicted together with the chosen segment; see structures.together."""
