@@ -21,7 +21,6 @@ AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 TEACHER = AVERAGED + "teacher."  # of what only training needs
 RESEARCH = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
 COMMERCIAL = "commercial use allowed: every training set is under terms that allow it, the card names them for attribution"
-TAUGHT = ("limnet-fusion",)  # samples made by the shipped weights
 
 
 def export(run: Path, bundle: Path, identifier: str, report: Path | None = None, notes: str = "") -> Path:
@@ -66,21 +65,26 @@ def write_weights(path: Path, family: str, tensors: dict[str, torch.Tensor]) -> 
 
 def add_to_manifest(entry: dict) -> None:
     """Replace the manifest's entry of the same id, or append."""
+    entries = [e for e in listed() if e["id"] != entry["id"]] + [entry]
+    text = json.dumps(sorted(entries, key=lambda e: e["id"]), indent=1) + "\n"
+    (weights_folder() / "manifest.json").write_text(text, encoding="utf8")
+
+
+def listed() -> list[dict]:
+    """The manifest's entries; none before the first export."""
     path = weights_folder() / "manifest.json"
-    entries = json.loads(path.read_text(encoding="utf8")) if path.exists() else []
-    entries = [e for e in entries if e["id"] != entry["id"]] + [entry]
-    path.write_text(json.dumps(sorted(entries, key=lambda e: e["id"]), indent=1) + "\n", encoding="utf8")
+    return json.loads(path.read_text(encoding="utf8")) if path.exists() else []
 
 
 def licence(about: dict, bundle: Path) -> str:
-    """The weights' licence: COMMERCIAL where all they were made from is a bundle of sets that allow it, else RESEARCH."""
+    """COMMERCIAL where all that the weights were made from allows it, the bundle's sets and other weights, else RESEARCH."""
     sources, given = about.get("sources"), sha256(bundle)
     if sources is not None and given not in sources:
         raise InteractiveSegError(f"{bundle} is not what this run was trained from: give the bundle that it read.")
-    alone = sources == [given] and about["family"] not in TAUGHT
+    free = {given, *(entry["sha256"] for entry in listed() if entry["licence"] == COMMERCIAL)}
     only = getattr(find_recipe(about["family"])(bundle), "pack", "")
-    free = all(not objection(d.licence) for d in read_bundle(bundle) if not only or d.name == only)
-    return COMMERCIAL if alone and free else RESEARCH
+    allowed = all(not objection(d.licence) for d in read_bundle(bundle) if not only or d.name == only)
+    return COMMERCIAL if allowed and sources is not None and free.issuperset(sources) else RESEARCH
 
 
 def commit() -> str:

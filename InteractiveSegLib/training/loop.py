@@ -21,7 +21,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..types import InteractiveSegError
-from ..weights import load_strictly, read_state, sha256
+from ..weights import load_strictly, read_state, sha256, shipped_file
+from .recipes import TEACHERS
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 120
@@ -94,9 +95,9 @@ class Trainer:
         self.figures: dict[str, float] = {}
         if self.checkpoint.exists():
             self.resume()
-        data = Path(recipe.bundle)
-        if self.sources is not None and data.is_file() and (digest := sha256(data)) not in self.sources:
-            self.sources.append(digest)
+        read = (Path(recipe.bundle), *(shipped_file(name) for name in TEACHERS.get(recipe.name, ())))
+        if self.sources is not None:
+            self.sources += [digest for path in read if path.is_file() and (digest := sha256(path)) not in self.sources]
 
     @property
     def checkpoint(self) -> Path:

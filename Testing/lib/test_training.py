@@ -168,6 +168,8 @@ def test_weights_are_for_commercial_use_when_everything_they_were_made_from_is(f
     assert export("onward", free, free, start=tmp_path / "mixed.safetensors") == 0
     for name in ("mixed", "onward"):
         assert licence_in(tmp_path, name).startswith("research use only"), "what went in before counts too"
+    assert export("further", free, free, start=tmp_path / "ours.safetensors") == 0
+    assert licence_in(tmp_path, "further").startswith("commercial use allowed")
     capsys.readouterr()
     assert export("wrong", free, bundle) == 1
     assert "give the bundle that it read" in capsys.readouterr().err
@@ -208,3 +210,11 @@ def test_families_train_together_each_in_its_own_run_and_a_failure_is_told(bundl
     assert "scribbleprompt: " in said
     assert "4 steps, " in said  # one for each interaction of a batch
     assert "verse: interactive-seg: " in said
+
+
+def test_a_network_that_learns_from_another_ones_answers_remembers_whose(bundle, tmp_path):
+    from InteractiveSegLib.training.recipes.multiverseg import MultiverSegRecipe
+    from InteractiveSegLib.weights import sha256, shipped_file
+
+    trainer = Trainer(MultiverSegRecipe(bundle, features=(4, 4), size=16), tmp_path)
+    assert trainer.sources == [sha256(bundle), sha256(shipped_file("scribbleprompt"))]

@@ -31,6 +31,9 @@ ABLATIONS = {
     "tis-a2": "tis:WithoutLabelAssignment",
 }
 
+# Recipe -> the shipped weights whose answers it learns from, beside the bundle.
+TEACHERS = {"multiverseg": ("scribbleprompt",), "limnet-fusion": ("scribbleprompt", "limnet-click", "limnet-memory")}
+
 
 def find_recipe(name: str) -> type:
     """The recipe's class, a dataclass whose first field is the bundle; or one sentence that lists the names there are."""
