@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from InteractiveSegLib.models import FAMILIES
+
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "Resources" / "InteractiveSeg.json"
 # Of the index's schema 1.0.1, which allows no other keys.
@@ -85,6 +87,12 @@ def test_licence_and_readme_have_what_reviewers_look_for():
     readme = (ROOT / "README.md").read_text(encoding="utf8")
     for words in ("Apache-2.0", "not for clinical", "Sample Data", "Cite", "![", "Troubleshooting", "Keys", "tour"):
         assert words in readme, words
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_the_readme_says_how_to_cite_the_paper_of_every_family(family):
+    citations = (ROOT / "README.md").read_text(encoding="utf8").split("## Licences and citations")[1]
+    assert family.title.split("-UNet")[0] in citations
 
 
 def test_the_module_names_its_people_help_and_sources():
