@@ -44,6 +44,8 @@ class ContextPredictor:
         self.notice = ""
         # By slice and id() of its first prompt, which is kept beside so that no other gets the same.
         self._first_said: OrderedDict[tuple[tuple[int, int], int], tuple[Prompt, np.ndarray | None]] = OrderedDict()
+        # What the examples said of a slice before any prompt, by slice and examples.
+        self._unprompted: OrderedDict[tuple[tuple[int, int], Ids], np.ndarray] = OrderedDict()
 
     @classmethod
     def of(cls, setting: Setting) -> ContextPredictor:
@@ -68,7 +70,21 @@ class ContextPredictor:
             return self.first.predict(requests)
         way = WHOLE if self.always else best_way(self, ids)
         self.notice = SENTENCES.get(way, "")
-        return [self.answer(request, ids, way, self.first) for request in requests]
+        if way != WHOLE or not self.network.refines:
+            return [self.answer(request, ids, way, self.first) for request in requests]
+        return [self._from_the_start(request, ids) for request in requests]
+
+    def _from_the_start(self, request: Request, ids: Ids) -> np.ndarray:
+        """The answer from the whole slice; a first prompt goes on from what was said before it, which is not asked twice."""
+        key = (request.key, ids)
+        if not request.prompts:
+            self._unprompted[key] = self.answer(request, ids, WHOLE, self.first)
+            while len(self._unprompted) > KEPT:
+                self._unprompted.popitem(last=False)
+            return self._unprompted[key]
+        if request.previous is None and key in self._unprompted:
+            request = replace(request, previous=self._unprompted[key])
+        return self.answer(request, ids, WHOLE, self.first)
 
     def answer(self, request: Request, ids: Ids, way: str, first: SlicePredictor) -> np.ndarray:
         """Logits (rows, columns) of one slice, from these examples. first: for slices of this spacing.

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
 from InteractiveSegLib.context import ContextSet, ContextStore
 from InteractiveSegLib.models import load
-from InteractiveSegLib.models.multiverseg import MultiverSegConfig, MultiverSegNet
+from InteractiveSegLib.models.multiverseg import ContextNetwork, MultiverSegConfig, MultiverSegNet
 from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request, SlicePredictor
 
@@ -189,3 +189,29 @@ def test_a_network_that_refines_hands_its_answer_to_scribbleprompt_when_prompts_
     expected = first.predict([Request(a_disk[0], (Click((40, 70)),), start)])[0]
     assert np.allclose(session.probability, 1 / (1 + np.exp(-expected)), atol=1e-3)
     assert not np.allclose(session.probability, plain.probability, atol=1e-3)
+
+
+def test_what_the_examples_say_of_the_slice_shown_is_known_when_its_first_prompt_comes(a_disk, monkeypatch):
+    image, truth = a_disk
+    context = ContextSet()
+    for shift in (0, 7):
+        context.add(np.roll(image, shift, axis=1), np.roll(truth, shift, axis=1))
+    asked, predict = [], ContextNetwork.predict
+
+    def counted(self, *arguments):
+        asked.append(1)
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(ContextNetwork, "predict", counted)
+    warm, cold = (InteractiveSession(image, model="multiverseg", context=context, mode="always") for _ in range(2))
+    warm.warm_up()
+    counts = []
+    for session in (warm, cold):
+        before = len(asked)
+        session.add(Click((40, 70)))
+        counts.append(len(asked) - before)
+    assert counts == [0, 1] and warm.mask.any() and np.array_equal(warm.probability, cold.probability)
+    context.add(np.roll(image, 3, axis=1), np.roll(truth, 3, axis=1))
+    warm.reset()
+    warm.add(Click((40, 70)))
+    assert len(asked) == 3, "another context is another answer"
