@@ -189,8 +189,8 @@ def read_log(path: Path) -> list[dict]:
     """The rows of a log.csv; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="") as file:  # a value without a name comes from a log of an older form
+        return [{name: value for name, value in row.items() if name} for row in csv.DictReader(file)]
 
 
 def draw_curve(folder: Path) -> None:

@@ -140,6 +140,8 @@ def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):
     trainer.write_log(0.1)
     first, second = read_log(tmp_path / "run" / "log.csv")
     assert (first["loss, encoder"], first["loss"]) == ("4.0", "") and (second["loss, encoder"], second["loss"]) == ("4.0", "3.0")
+    (tmp_path / "old.csv").write_text("step,loss\n50,1.5,0.7\n")
+    assert read_log(tmp_path / "old.csv") == [{"step": "50", "loss": "1.5"}], "a log that named too few figures can be read"
 
 
 @pytest.mark.parametrize("parts, gone", [
