@@ -240,7 +240,8 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         node = self.scriptedEffect.parameterSetNode()
         self.panel.showStructure(workbench().structure(node, self.panel.structureNames))
         self.panel.showRounds(workbench().rounds(node))
-        self.panel.showContext(workbench().context_of(node) if self.panel.learns else None)
+        wants = self.panel.learns and self.panel.examplesButton.checked
+        self.panel.showContext(self._told(workbench().context_of, node) if wants else None)
         self.panel.showPending(workbench().waiting, workbench().progress, workbench().worker.busy)
         if self.volume is not None and self.volume.GetImageData() is not None:
             self.panel.showSlices(mrml.volume_shape(self.volume)[workbench().axis(node)])

@@ -228,10 +228,9 @@ class OptionsPanel:
         self.examplesLabel.text = text
 
     def showContext(self, context) -> None:
-        """The examples themselves, while the button is down; None for none. Their pictures are drawn when others come."""
-        wanted = context if self.examplesButton.checked else None
-        if wanted is not self.contextPanel.context:
-            self.contextPanel.choose(wanted, self.family)
+        """The examples themselves, None to hide them. Their pictures are drawn when they are others than before."""
+        if context is not self.contextPanel.context:
+            self.contextPanel.choose(context, self.family)
 
     def showMemory(self, text: str) -> None:
         """What the model needs, and where it runs."""

@@ -101,6 +101,22 @@ def test_in_a_study_the_effects_give_memory_back_and_leave_accepting_to_the_page
     assert "belongs to a study: accept it in the module Interactive Segmentation" in effect.panel.statusLabel.text
 
 
+def test_leaving_the_module_while_a_prompt_runs_loses_nothing(a_page, folder):
+    a_page.press(a_page.panel.nextButton)
+    a_page.click(CENTRE_KJI)
+    a_page.page.exit()
+    assert a_page.page.editor.activeEffect() is None
+    a_page.settle()
+    mask = a_page.mask()
+    assert mask[CENTRE_KJI], "the answer came after the page was left"
+    assert Study(folder, TASK, model="flood").record("a").prompts == 1
+    a_page.page.enter()
+    a_page.page.editor.setActiveEffectByName("InteractiveClick")
+    a_page.click((8, 40, 28), control=True)
+    a_page.settle()
+    assert (a_page.mask() != mask).any(), "and it goes on from there"
+
+
 def test_after_a_crash_the_page_offers_the_case_in_work_with_prompts_and_mask(a_page, make_page, folder):
     a_page.press(a_page.panel.nextButton)
     a_page.click(CENTRE_KJI)
