@@ -106,12 +106,13 @@ def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
     if not set(names) <= set(families.STEPS):
         raise InteractiveSegError(f"Got --families {args.families}: choose among {', '.join(families.STEPS)}.")
     print(f"{device_name(device)}, {threads} thread(s), {versions()}{_switches()}")
-    columns = ("network", "step", "load s", "first s", "median s", "p95 s", "as published s", "ratio", "peak MB")
+    columns = ("network", "step", "load s", "first s", "median s", "p95 s", "first / median", "as published s", "ratio",
+               "peak MB")
     print(f"\n| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     rates = []
     for row in families.family_rows(families.QUICK if args.quick else families.Effort(), device, threads, names):
-        figures = [f"{x:.4f}" for x in (row.load, row.first, row.median, row.p95, row.theirs)]
-        cells = [row.family, row.step, *figures, f"{row.ratio:.2f}", f"{row.peak:.0f}"]
+        figures = [f"{x:.4f}" for x in (row.load, row.first, row.median, row.p95)]
+        cells = [row.family, row.step, *figures, f"{row.start:.2f}", f"{row.theirs:.4f}", f"{row.ratio:.2f}", f"{row.peak:.0f}"]
         print("| " + " | ".join("" if cell == "nan" else cell for cell in cells) + " |", flush=True)
         if row.per > 1:
             rates.append(f"{row.family}, {row.step}: {row.per / row.first:.1f} slices/s in the first round, "

@@ -61,6 +61,10 @@ class Row:
     peak: float = NAN
     per: int = 1
 
+    @property
+    def start(self) -> float:
+        """How many times as long as a steady answer the first one after the load took; nothing of a propagation."""
+        return NAN if self.per > 1 else self.first / self.median
 
     @property
     def ratio(self) -> float:
@@ -103,6 +107,7 @@ def context_rows(effort: Effort, device: str, threads: int, weights: Path | None
         ours = measure(job)
         theirs = measure(replace(job, how="authors")).seconds if weights is not None and count <= effort.theirs else NAN
         yield Row("", f"{count} examples", ours.encode, ours.first, ours.seconds, ours.p95, theirs, ours.megabytes)
+    yield in_fresh_process(time_prompts, "multiverseg", effort, device, threads, weights, max(effort.contexts[:2]))
 
 
 def propagation_rows(effort: Effort, device: str, threads: int, weights: Path | None) -> Iterator[Row]:
@@ -118,8 +123,8 @@ def volume_rows(effort: Effort, device: str, threads: int, weights: Path | None)
     from .refinement_cost import time_clicks
 
     for side in effort.cubes:
-        automatic, median, slowest, _, peak = in_fresh_process(time_clicks, side, threads, device, weights)
-        yield Row("", f"click in {side}³", automatic, NAN, median, slowest, NAN, peak)
+        automatic, first, median, p95, _, peak = in_fresh_process(time_clicks, side, threads, device, weights)
+        yield Row("", f"click in {side}³", automatic, first, median, p95, NAN, peak)
 
 
 STEPS: dict[str, Callable[..., Iterator[Row]]] = {
@@ -141,19 +146,25 @@ def timed(action: Callable[[], object], count: int) -> tuple[float, float, float
     return taken[0], float(np.median(taken[1:])), float(np.percentile(taken[1:], 95))
 
 
-def time_prompts(family: str, effort: Effort, device: str, threads: int, weights: Path | None) -> Row:
-    """Clicks in a session on a made slice of 512 x 512."""
+def time_prompts(family: str, effort: Effort, device: str, threads: int, weights: Path | None, examples: int = 0) -> Row:
+    """Clicks in a session on a made slice of 512 x 512, with so many examples that are always used."""
+    from ..context import ContextSet
     from ..device import set_threads
     from .made import made_slice
 
     set_threads(threads)
     image, clicks = made_slice(512)
+    context = ContextSet() if examples else None
+    for n in range(examples):
+        context.add(np.roll(image, n, axis=0), np.roll(image > image.mean(), n, axis=0))
     held = resident(device)
-    session = InteractiveSession(image, model=family, device=device, weights=weights)
+    session = InteractiveSession(image, model=family, device=device, weights=weights, context=context,
+                                 mode="always" if examples else None)
     load = seconds(session.warm_up)
     following = iter(clicks * (1 + effort.prompts // len(clicks)))
     figures = timed(lambda: session.add(next(following)), effort.prompts)
-    return Row("", "prompt on 512 x 512", load, *figures, NAN, high_water(device) - held)
+    step = "prompt on 512 x 512" + (f" with {examples} examples" if examples else "")
+    return Row("", step, load, *figures, NAN, high_water(device) - held)
 
 
 def time_network(family: str, effort: Effort, device: str, threads: int, weights: Path) -> Row:

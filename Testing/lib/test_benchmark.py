@@ -43,6 +43,7 @@ def test_the_published_propagation_gives_our_masks(network):
 def test_the_ratio_of_a_propagation_is_that_of_the_round_that_encodes():
     assert Row("", "", first=2.0, median=1.0, theirs=6.0).ratio == 6
     assert Row("", "", first=2.0, median=1.0, theirs=6.0, per=12).ratio == 3
+    assert Row("", "", first=2.0, median=1.0).start == 2 and np.isnan(Row("", "", first=2.0, median=1.0, per=12).start)
 
 
 def test_every_family_has_steps_and_one_runs_from_the_command(capsys):
@@ -52,6 +53,7 @@ def test_every_family_has_steps_and_one_runs_from_the_command(capsys):
     assert "torch" in printed and "1 thread(s)" in printed
     cells = [cell.strip() for cell in next(line for line in printed.splitlines() if line.startswith("| tis")).split("|")[1:-1]]
     assert cells[:2] == ["tis, shipped", "click in 32³"] and float(cells[4]) > 0 and float(cells[-1]) > 0
+    assert float(cells[6]) == pytest.approx(float(cells[3]) / float(cells[4]), abs=0.02), "the first click beside a steady one"
 
 
 def test_the_table_of_memory_has_the_estimate_beside_what_was_taken(capsys):
