@@ -33,6 +33,7 @@ class Footprint:
     voxel: float = 0.0
 
 
+MEASURED = ("cpu",)  # kinds of devices
 LOADING = 2.0  # times the file: what is read, and the network that it goes into
 UNMEASURED = (Footprint(3, 300),)  # a family that has no row yet
 # Peak of a fresh process above what it held before the network was loaded: measured on a CPU with Linux, float32, and bfloat16
@@ -45,7 +46,8 @@ CPU = {
     "tis": (Footprint(3, 72, 430, 152, 14),),
     PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 344, 0, 16, 4.8)),
 }
-# What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet.
+# What torch allocates on a graphics card: reckoned from the sizes of the maps, not measured yet, as the plan's sentence says.
+# `benchmark --memory --device cuda` prints what to write here; then "cuda" belongs to MEASURED.
 CUDA = {
     "scribbleprompt": (Footprint(3, 20, 8), Footprint(16, 30, 60)),
     "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 80, 20)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .device import available_devices, choose_device, free_memory, lose
-from .footprint import PROPAGATION, needed, tis_voxels
+from .footprint import MEASURED, PROPAGATION, needed, tis_voxels
 from .models import FamilySpec
 from .types import InteractiveSegError
 
@@ -99,10 +99,11 @@ def ladder(plan: Plan) -> Iterator[Plan]:
 
 
 def sentence(family: FamilySpec, plan: Plan, need: float, free: float | None, examples: int) -> str:
-    """Such as "MultiverSeg on cpu: about 0.4 GB with 16 of 20 examples; 3.1 GB free"."""
+    """Such as "MultiverSeg on cpu: about 0.4 GB with 16 of 20 examples; 3.1 GB free"; it says where no GB was measured yet."""
     used = min(examples, plan.examples)
     with_examples = "" if not examples else f" with {used}{f' of {examples}' if used < examples else ''} examples"
-    return f"{family.title} on {plan.device}: about {gigabytes(need)} GB{with_examples}" + (
+    reckoned = "" if plan.device in MEASURED else ", reckoned and not yet measured there"
+    return f"{family.title} on {plan.device}: about {gigabytes(need)} GB{with_examples}{reckoned}" + (
         f"; {gigabytes(free)} GB free" if free is not None else "")
 
 

@@ -31,6 +31,9 @@ def test_the_sentence_names_model_device_need_examples_and_what_is_free(a_machin
     assert found == f"MultiverSeg on cpu: about {need:.1f} GB with 12 examples; 3.1 GB free"
     assert "with 16 of 20 examples;" in make_plan(family, (256, 256), examples=20).sentence
     assert "examples" not in make_plan(find_family("scribbleprompt"), (256, 256)).sentence
+    a_machine(cuda=8e9, cpu=8e9)
+    found = make_plan(find_family("scribbleprompt"), (256, 256)).sentence
+    assert found == "ScribblePrompt-UNet on cuda: about 0.1 GB, reckoned and not yet measured there; 8.0 GB free"
 
 
 @pytest.mark.parametrize("family", list_families(), ids=lambda family: family.name)
