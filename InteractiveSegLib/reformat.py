@@ -13,6 +13,7 @@ import numpy as np
 
 MOST_PIXELS = 2048  # along a side; a larger plane gets coarser pixels
 TOUCHES = 1e-6  # of a voxel: a plane that reaches less far into one does not cut it
+FARTHEST = 64  # pixels to one that is shown, in the pointed corner of a volume
 FOLLOWS = 0.5  # of a voxel: a plane that strays less from one slice over the whole volume is that slice
 
 
@@ -108,12 +109,13 @@ def _voxels_cut_by(size: tuple[int, int], to_ijk: bytes, shape: tuple[int, ...])
     pixels = np.where(inside, np.ravel_multi_index(np.where(inside, nearest, 0), shape), -1)
     shown, which = np.unique(pixels[inside], return_inverse=True)
     hidden, rows, columns = _where_cut(plane, shape, shown)
-    if len(shown) == 0:
-        hidden, rows, columns = hidden[:0], rows[:0], columns[:0]
-    known = pixels
-    while (known[rows, columns] < 0).any():  # a pixel whose centre is outside: the nearest one that is not
+    known, beside = pixels, pixels[rows, columns]
+    for _ in range(FARTHEST):  # where a pixel's centre is outside, the nearest one that is not
+        if (beside >= 0).all():
+            break
         known = _grown(known)
-    return VoxelsCut(pixels, shown, which.ravel(), hidden, known[rows, columns])
+        beside = known[rows, columns]
+    return VoxelsCut(pixels, shown, which.ravel(), hidden[beside >= 0], beside[beside >= 0])
 
 
 def _where_cut(plane: Plane, shape: tuple[int, ...], shown: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,8 +143,10 @@ def _where_cut(plane: Plane, shape: tuple[int, ...], shown: np.ndarray) -> tuple
     depths = normal @ voxels + offset
     places = voxels - depths / (2 * half) * np.sign(normal)[:, None]
     pixels = np.floor(to_plane[:2, :3] @ places + to_plane[:2, 3:] + 0.5).astype(int)
-    columns, rows = (np.clip(index, 0, n - 1) for index, n in zip(pixels, plane.shape[::-1]))
-    return numbers, rows, columns
+    sides = np.array(plane.shape[::-1])[:, None]
+    on_picture = ((pixels >= -1) & (pixels <= sides)).all(axis=0)  # one beyond, for rounding; others are of another volume
+    columns, rows = np.clip(pixels, 0, sides - 1)[:, on_picture]
+    return numbers[on_picture], rows, columns
 
 
 def _grown(numbers: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from InteractiveSegLib import InteractiveSession
 from InteractiveSegLib.placement import in_slices
 from InteractiveSegLib.reformat import Plane
 
+AWAKE = 4  # planes of a segment whose sessions stay in memory
+
 
 def starts_anew(labels: np.ndarray, view: Plane | tuple[int, int], before) -> bool:
     """True where a view was not spoken to yet, and prompts in views that cross it made all that it shows of the labels (k, j, i).

@@ -19,7 +19,7 @@ from InteractiveSegLib.types import LabelUpdate, bounding_box
 
 from . import records
 from .mrml import ijk_to_ras, volume_array
-from .planes import PlaneSession, planes_of, starts_anew
+from .planes import AWAKE, PlaneSession, planes_of, starts_anew
 from .preload import preload_torch
 from .records import Given
 from .segment import NOTHING, LabelCrop, Seen, digest, read_labels, segments_stamp
@@ -39,7 +39,7 @@ class SegmentSession:
         self._image, self._affine = volume_array(volume), ijk_to_ras(volume)
         self._voxels_stamp = volume.GetImageData().GetMTime()
         self._engine, self._depth, self._choice = None, 0, None
-        self._planes = []  # a PlaneSession for each plane that was spoken to
+        self._planes = []  # a PlaneSession for each of the planes that were spoken to last
         self._before = (None, 0)  # engine and depth before the last action
         self._given = ()  # behind the last action, until it is in the segment
         self._stamp = None  # of the segments when they last held what the states say
@@ -359,7 +359,7 @@ class SegmentSession:
         known = next((one for one in self._planes if plane.is_same(one.plane)), None)
         if known is None:
             known = PlaneSession(plane, self._image, self._affine, lambda image, affine: self._make(choice, image, affine))
-            self._planes.append(known)
+            self._planes = [*self._planes, known][-AWAKE:]
         known.bring(self._engine.labels, tuple(self._labelled(one) for one in self._heard(given, plane)), anew)
         return known
 

@@ -143,6 +143,18 @@ def test_a_coarse_picture_of_a_large_plane_reaches_every_voxel_too(monkeypatch):
     assert (filled == (np.abs(heights) < 0.5)).all()
 
 
+def test_a_picture_smaller_than_the_volume_reaches_nothing_beyond_its_border():
+    plane, _ = tilted((24, 40, 50), (0.8, 0.9, 2.5), 30, 10)
+    rows, columns = (n // 2 for n in plane.shape)
+    part = Plane((rows, columns), plane.to_ijk)
+    filled = part.put(np.ones(part.shape, np.uint8), np.zeros((24, 40, 50), np.uint8)) != 0
+    to_plane = np.linalg.inv(plane.to_ijk)
+    places = np.moveaxis(np.indices((24, 40, 50))[::-1], 0, -1) @ to_plane[:2, :3].T + to_plane[:2, 3]
+    reach = np.abs(to_plane[:2, :3]).sum(axis=1) / 2 + 1.5
+    assert filled.any()
+    assert (places[filled] < np.array([columns, rows]) + reach).all()
+
+
 def test_slivers_beside_a_hand_drawn_mask_stay_unless_the_picture_is_the_whole_truth():
     plane, _ = tilted(SHAPE, (1, 1, 1), 45, 0)
     drawn = np.zeros(SHAPE, np.uint8)
