@@ -42,8 +42,8 @@ class DesktopStage(Stage):
         """The active effect's Python object."""
         return self.editor.activeEffect().self()
 
-    def event(self, name, xy, control=False):
-        send_event(self.effect, self.view, name, xy, control)
+    def event(self, name, xy, control=False, key=None):
+        send_event(self.effect, self.view, name, xy, control, key)
 
     def undo(self) -> None:
         self.editor.undo()
@@ -124,10 +124,10 @@ def annotate_a_study() -> str:
     return "is annotated and accepted"
 
 
-def send_event(effect, view, name, xy, control) -> None:
+def send_event(effect, view, name, xy, control, key=None) -> None:
     """One event of a view, as the Segment Editor passes it on."""
     interactor = view.sliceView().interactor()
-    interactor.SetEventInformation(int(xy[0]), int(xy[1]), int(control), 0, "\0", 0, None)
+    interactor.SetEventInformation(int(xy[0]), int(xy[1]), int(control), 0, "\0", 0, key)
     stopped = effect.processInteractionEvents(interactor, int(getattr(vtk.vtkCommand, name)), view)
     assert type(stopped) is bool, f"Slicer takes {stopped!r} for False"
 

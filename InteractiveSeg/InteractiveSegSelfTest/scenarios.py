@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 from InteractiveSegBridge import mrml
 from InteractiveSegBridge.advice import missing_weights
+from InteractiveSegEffects import keys
 
 from InteractiveSegLib.models import find_family, list_families
 
@@ -162,7 +163,26 @@ def a_tilted_view_is_segmented_as_it_is_seen(stage) -> None:
     assert not stage.mask().any()
 
 
+def single_keys_work_in_the_view(stage) -> None:
+    """One key swaps adding and removing, one hides the segment, one starts it over, and undo brings it back."""
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    before, display = stage.mask(), stage.segmentation.GetDisplayNode()
+    for expected in (True, False):
+        stage.press_key(keys.REMOVE)
+        assert stage.effect.panel.removes is expected, "the button follows the key"
+    for expected in (False, True):
+        stage.press_key(keys.VISIBILITY)
+        assert bool(display.GetSegmentVisibility(stage.segment_id)) is expected, "the segment is hidden and shown"
+    stage.press_key(keys.START_OVER)
+    stage.settle()
+    assert not stage.mask().any(), "nothing is left"
+    stage.undo()
+    assert (stage.mask() == before).all()
+
+
 ALL = (
+    ("InteractiveClick", single_keys_work_in_the_view),
     ("InteractiveClick", clicks_fill_the_ellipsoid),
     ("InteractiveClick", control_click_removes),
     ("InteractiveClick", undo_and_redo_are_exact),

@@ -25,9 +25,13 @@ class Stage:
         self.editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
         self.segment_id, self.view = None, None
 
-    def event(self, name: str, xy, control: bool = False):
-        """One mouse event in the view."""
+    def event(self, name: str, xy, control: bool = False, key=None):
+        """One event of the mouse in the view, or of a key."""
         raise NotImplementedError
+
+    def press_key(self, key: str):
+        """A key in the view."""
+        return self.event("KeyPressEvent", (1, 1), key=key)
 
     def save_and_load(self):
         """Save the scene to an .mrb file, close it, load the file, and open the editor on what was loaded."""
