@@ -115,10 +115,11 @@ def by_tis(device, tmp_path):
     image = np.random.default_rng(2).normal(60, 6, truth.shape) + 50 * truth
     session = InteractiveSession(image, model="tis", targets=("anterior", "posterior"), device=device)
     session.predict()
+    automatic = session.labels.copy()
     session.set_labels(np.where(truth, 1 + (np.arange(48) > 24)[None, :, None], 0))
     for place, label in (((20, 20, 22), "posterior"), ((20, 34, 22), "anterior"), ((5, 5, 5), "background")):
         session.add(Click(place, label=label))
-    return session.labels
+    return np.stack([automatic, session.labels])
 
 
 FAMILIES = [by_scribbleprompt, by_multiverseg, by_limnet_clicks, by_propagation, by_verse, by_tis]
