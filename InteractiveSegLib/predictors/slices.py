@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..geometry import Canvas, Window, normalise
 from ..plan import Plan
-from ..prompts import Box, Click, Lasso, Prompt
+from ..prompts import Box, Click, Lasso, Prompt, Scribble
 from ..rasterise import MASK_LOGIT, drawn_mask, prompt_maps
 from ..types import bounding_box
 from . import Setting
@@ -21,6 +21,8 @@ from . import Setting
 MARGIN = 1.5  # the second look is this much larger than what it looks at
 MIDDLE = 0.8  # of a piece's greatest depth: a click at least as deep is in its middle
 COMPACT = 0.5  # a piece is compact when its greatest depth is this share of the radius of a disk as large
+ALIKE = 0.9  # Dice of an answer and the one before it, above which a prompt was a small correction
+NEAR = 2  # pixels; a piece so near to a prompt is the prompt's
 CLOSER = 0.6  # a second look is worth it when its side is less than this share of the slice's
 
 
@@ -96,6 +98,7 @@ class SlicePredictor:
         second = self.look(requests, images, closer, logits)
         logits = [(one + two) / 2 for one, two in zip(logits, second)]
         for request, found in zip(requests, logits):
+            keep_local(found, request)
             keep_prompts(found, request)
         return logits
 
@@ -123,6 +126,24 @@ class SlicePredictor:
                 covers = canvases[i].covers()
                 results[i] = expanded if covers.all() else np.where(covers, expanded, before[i])
         return results
+
+
+def keep_local(logits: np.ndarray, request: Request) -> None:
+    """Where a click or a stroke changes little, it changes nothing but what it lies on. Changes logits in place.
+
+    Of the pieces of the change only those at the prompt are taken; an answer that differs more than ALIKE is taken as it is.
+    Ours: a quarter fewer prompts make a mask worse, at nearly the same number of them, see models/CAMPAIGN.md.
+    """
+    prompt = request.prompts[-1] if request.prompts else None
+    if not isinstance(prompt, (Click, Scribble)) or request.previous is None:
+        return
+    before, after = request.previous > 0, logits > 0
+    if 2 * np.count_nonzero(before & after) <= ALIKE * (np.count_nonzero(before) + np.count_nonzero(after)):
+        return
+    pieces, _ = ndimage.label(before != after, np.ones((3, 3)))
+    near = ndimage.binary_dilation(drawn_mask(prompt, logits.shape), np.ones((3, 3)), iterations=NEAR)
+    away = (pieces > 0) & ~np.isin(pieces, pieces[near])
+    logits[away] = request.previous[away]
 
 
 def keep_prompts(logits: np.ndarray, request: Request) -> None:

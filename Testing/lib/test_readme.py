@@ -1,4 +1,4 @@
-"""What the README says works: its commands parse, its Python runs, its links lead somewhere."""
+"""What the README says works: its commands parse, as the campaigns' do, its Python runs, its links lead somewhere."""
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +10,8 @@ from InteractiveSegLib.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf8")
-COMMANDS = re.findall(r"^interactive-seg (.+)$", README, re.MULTILINE)
+CAMPAIGN = (ROOT / "models" / "CAMPAIGN.md").read_text(encoding="utf8")
+COMMANDS = re.findall(r"^interactive-seg (.+)$", README + CAMPAIGN, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
