@@ -20,10 +20,12 @@ demo: $(STAMP) ## build a small study, segment it, write demo/report.html
 test: lint ## run the linter and all tests
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest
 
-test-cuda: $(STAMP) ## with a CUDA device: the tests that need it, the memory and the speed of every family
+test-cuda: $(STAMP) ## with a CUDA device: the tests that need it, then memory and speed of every family, as a table
 	$(PYTHON) -m pytest -m cuda Testing/lib/test_cuda.py
-	$(VENV)/bin/interactive-seg benchmark --memory --device cuda
-	$(VENV)/bin/interactive-seg benchmark --device cuda
+	$(VENV)/bin/interactive-seg benchmark --memory --device cuda > Resources/benchmark-cuda.md
+	$(VENV)/bin/interactive-seg benchmark --device cuda >> Resources/benchmark-cuda.md
+	$(if $(AUTHORS),$(PYTHON) -W ignore Testing/authors.py $(AUTHORS) --device cuda >> Resources/benchmark-cuda.md)
+	cat Resources/benchmark-cuda.md
 
 test-slicer: ## run the self-tests in an application: make test-slicer SLICER=/path/to/Slicer
 	@test -x "$(SLICER)" || { echo "Give the application: make test-slicer SLICER=/path/to/Slicer" >&2; exit 2; }
