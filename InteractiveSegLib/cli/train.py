@@ -22,7 +22,8 @@ EXAMPLES = """examples:
 A run lives in RUNS/FAMILY: checkpoint.pt, log.csv, curve.png and, in the end, weights.safetensors, which any command takes as
 --weights. The same command again goes on where it stopped; when a cycle was finished, it starts another one from the weights
 reached. `interactive-seg models export` ships the result. Beside the families there are parts left out, to compare: verse-a1,
-verse-a2, verse-a3 (VerSe's Table 4) and tis-a0, tis-a1, tis-a2 (TIS's Table 2, on the shipped encoder).
+verse-a2, verse-a3 (VerSe's Table 4; with --start they begin from the whole network's weights, less that part's) and tis-a0,
+tis-a1, tis-a2 (TIS's Table 2, on the shipped encoder).
 
 --data: your own labelled volumes, for tis: folders imagesTr and labelsTr (or images and labels) with files of one name, and
 dataset.json with the labels' names if there is one, as nnU-Net and the Decathlon lay them out. The run, in RUNS/tis-FOLDER, ends

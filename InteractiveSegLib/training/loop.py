@@ -33,7 +33,7 @@ class Recipe(Protocol):
     """What a family brings to the loop. `bundle` is the file, or the folder of volumes, that it reads.
 
     Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights. What the
-    network holds as `teacher` is for training alone.
+    network holds as `teacher` is for training alone. `ablation`: the network lacks a part, which weights to start from may have.
     """
 
     bundle: Path
@@ -82,8 +82,11 @@ class Trainer:
         torch.manual_seed(seed)
         network = recipe.build()
         if start is not None:
-            fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("teacher.")}
-            load_strictly(network, {**read_state(start), **fresh}, start)
+            own = network.state_dict()
+            state = {**read_state(start), **{name: own[name] for name in own if name.startswith("teacher.")}}
+            if getattr(recipe, "ablation", False):
+                state = {name: state[name] for name in own if name in state}
+            load_strictly(network, state, start)
         self.model = network.to(self.device, memory_format=getattr(recipe, "memory_format", torch.channels_last))
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
         self.optimizer = torch.optim.AdamW(

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
@@ -13,7 +14,7 @@ from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
 from InteractiveSegLib.training.cardiac import CLICKS_ONLY, TARGETS, Hearts
 from InteractiveSegLib.training.export import save_average
 from InteractiveSegLib.training.loop import Trainer, read_log
-from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe, VerSeRecipe, next_clicks
+from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe, VerSeRecipe, WithoutSemanticQueries, next_clicks
 
 SHAPE = (6, 80, 72)
 LV, MYOCARDIUM, RV, SCAR = (TARGETS.index(name) for name in ("LV", "myocardium", "RV", "scar"))
@@ -142,6 +143,19 @@ def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):
     assert (first["loss, encoder"], first["loss"]) == ("4.0", "") and (second["loss, encoder"], second["loss"]) == ("4.0", "3.0")
     (tmp_path / "old.csv").write_text("step,loss\n50,1.5,0.7\n")
     assert read_log(tmp_path / "old.csv") == [{"step": "50", "loss": "1.5"}], "a log that named too few figures can be read"
+
+
+def test_an_ablation_begins_from_the_whole_networks_weights_without_its_part(tmp_path):
+    write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
+    shape = {"base": 8, "width": 32, "feedforward": 32, "rounds": 1, "batch": 2}
+    whole, start = VerSeRecipe(tmp_path / "hearts.bundle", **shape).build(), tmp_path / "whole.safetensors"
+    save_file({k: v for k, v in whole.state_dict().items() if not k.startswith("teacher.")}, start)
+    part = Trainer(WithoutSemanticQueries(tmp_path / "hearts.bundle", **shape), tmp_path / "run", start=start)
+    queries = "sem_seg_head.predictor.query_feat.weight"
+    assert torch.equal(part.model.get_parameter(queries), whole.get_parameter(queries))
+    assert not any("semantic_query" in name for name in part.model.state_dict())
+    with pytest.raises(InteractiveSegError, match="does not fit"):  # but not of another shape
+        Trainer(WithoutSemanticQueries(tmp_path / "hearts.bundle"), tmp_path / "other", start=start)
 
 
 @pytest.mark.parametrize("parts, gone", [

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -168,6 +169,7 @@ class VerSeRecipe:
 class WithoutSemanticQueries(VerSeRecipe):
     """Table 4, A1: a click is its place alone."""
 
+    ablation: ClassVar[bool] = True
     name: str = "verse-a1"
     parts: Parts = field(default=Parts(semantic=False))
 
@@ -176,6 +178,7 @@ class WithoutSemanticQueries(VerSeRecipe):
 class WithoutBackgroundBranch(VerSeRecipe):
     """Table 4, A2: clicks of both signs go through one branch, whose mask is the foreground."""
 
+    ablation: ClassVar[bool] = True
     name: str = "verse-a2"
     parts: Parts = field(default=Parts(background=False))
 
@@ -184,6 +187,7 @@ class WithoutBackgroundBranch(VerSeRecipe):
 class WithoutResidual(VerSeRecipe):
     """Table 4, A3: no level adds to the next."""
 
+    ablation: ClassVar[bool] = True
     name: str = "verse-a3"
     parts: Parts = field(default=Parts(residual=False))
 
