@@ -45,6 +45,7 @@ class FallbackPredictor:
     def __init__(self, make: Callable[[Setting], Any], setting: Setting, adopt: Callable[[Plan], None]) -> None:
         self._make, self._setting, self._adopt = make, setting, adopt
         self.predictor: Any = None
+        self._canvases: dict = {}  # where VerSe looked before the last question, so that the next predictor looks there too
 
     def predict(self, requests):
         return self._ask("predict", requests)
@@ -62,6 +63,9 @@ class FallbackPredictor:
         try:
             if self.predictor is None:
                 self.predictor = self._make(self._setting)
+                if self._canvases:
+                    self.predictor.canvases = self._canvases
+            self._canvases = dict(getattr(self.predictor, "canvases", ()))
             return getattr(self.predictor, method)(*arguments)
         except (RuntimeError, MemoryError) as error:
             failure = device_failure(error)

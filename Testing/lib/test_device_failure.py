@@ -174,5 +174,4 @@ def test_what_a_family_keeps_between_prompts_may_be_lost_with_its_device(answer,
     monkeypatch.setattr(FAMILIES[answer], method, failing)
     found = answer("cpu", tmp_path)
     assert "smaller plan" in caplog.text and len(calls) > 2
-    # VerSe looks for the heart anew, in the slice that is clicked.
-    assert expected.any() and overlap(found > 0, expected > 0) >= (0.9 if answer is by_verse else 0.999)
+    assert expected.any() and overlap(found > 0, expected > 0) >= 0.999
