@@ -179,13 +179,24 @@ class Trainer:
 
     def write_log(self, rate: float) -> None:
         path = self.folder / "log.csv"
-        rows = read_log(path)
-        rows.append({"step": self.step, "seconds": round(self.seconds, 1), "learning rate": f"{rate:.3g}",
-                     **{k: round(v, 5) for k, v in self.figures.items()}})
-        with path.open("w", newline="") as file:  # whole: a later stage has figures of its own
-            writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
-            writer.writeheader()
-            writer.writerows(rows)
+        row = {"step": self.step, "seconds": round(self.seconds, 1), "learning rate": f"{rate:.3g}",
+               **{k: round(v, 5) for k, v in self.figures.items()}}
+        if not set(row) <= set(header(path)):  # a new log, or a stage with figures of its own
+            rows = read_log(path)
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, dict.fromkeys(name for known in (*rows, row) for name in known))
+                writer.writeheader()
+                writer.writerows(rows)
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, header(path)).writerow(row)
+
+
+def header(path: Path) -> list[str]:
+    """The names of a log's columns; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def read_log(path: Path) -> list[dict]:
