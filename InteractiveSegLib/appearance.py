@@ -5,6 +5,7 @@ Ours: neither XMem nor LIM-Net looks at the pixels' own brightness or has a rule
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch.nn import functional as F
@@ -47,23 +48,28 @@ class Appearance:
         self.telling = self.own > TELLING + chance
 
     def bins(self, brightness: torch.Tensor) -> torch.Tensor:
-        return ((brightness - self.low) / max(self.high - self.low, 1e-6) * BINS).long().clamp(0, BINS - 1)
+        width = max(self.high - self.low, 1e-6) / BINS
+        return (brightness * (1 / width)).sub_(self.low / width).clamp_(0, BINS - 1).long()
 
-    def likeness(self, image: torch.Tensor, mask: torch.Tensor) -> float:
-        """The mean log ratio of the pixels in a mask (H, W) of an image (H, W), that of the object's own being 1.
+    def ratios(self, image: torch.Tensor) -> torch.Tensor:
+        """The log ratio of each pixel of an image (H, W); 0 where nothing can be told: an object as bright as what surrounds it."""
+        return self.ratio[self.bins(image)] if self.telling else torch.zeros_like(image)
 
-        Below 0 they look more like the surroundings than like the object. 1 where nothing can be told: an empty mask, or an
-        object as bright as what surrounds it.
+    def likeness(self, ratios: torch.Tensor, mask: torch.Tensor) -> float:
+        """The mean of `ratios` (H, W) of an image in a mask (H, W), that of the object's own being 1.
+
+        Below 0 they look more like the surroundings than like the object. 1 where nothing can be told, or the mask is empty.
         """
-        if not self.telling or not mask.any():
-            return 1.0
-        return float(self.ratio[self.bins(image[mask])].mean()) / self.own
+        count = int(mask.sum())
+        return float((ratios * mask).sum()) / count / self.own if self.telling and count else 1.0
 
-    def evidence(self, image: torch.Tensor) -> torch.Tensor:
-        """(H, W): how much more a place of an image (H, W) looks like the object than like the surroundings; 0 where unknown."""
-        if not self.telling:
-            return torch.zeros_like(image)
-        return F.avg_pool2d(self.ratio[self.bins(image)][None], BLUR, 1, BLUR // 2, count_include_pad=False)[0]
+
+@lru_cache(maxsize=8)
+def blurring(side: int, device: torch.device) -> torch.Tensor:
+    """Matrix (side, side) that averages BLUR neighbours, those that there are."""
+    places = torch.arange(side, device=device)
+    near = ((places[:, None] - places).abs() <= BLUR // 2).float()
+    return near / near.sum(dim=1, keepdim=True)
 
 
 class AppearanceGuide:
@@ -76,14 +82,25 @@ class AppearanceGuide:
             known = {index: masks[n] > 0.5 for index, masks in given.items() if (masks[n] > 0.5).any()}
             images = [frames[index] for index in known]
             self.looks.append(Appearance(torch.stack(images), torch.stack(list(known.values()))) if known else None)
+        self._frame: torch.Tensor | None = None  # the one that was asked about last
+        self._ratios = torch.zeros(0)
+
+    def ratios(self, frame: torch.Tensor) -> torch.Tensor:
+        """What each pixel's brightness says of each object, (objects, H, W)."""
+        if frame is not self._frame:
+            none = torch.zeros_like(frame)
+            self._frame, self._ratios = frame, torch.stack([none if look is None else look.ratios(frame) for look in self.looks])
+        return self._ratios
 
     def weigh(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-        """The probabilities (objects, H, W) in the light of the slice's pixels."""
-        evidence = torch.stack([torch.zeros_like(frame) if look is None else look.evidence(frame) for look in self.looks])
+        """The probabilities (objects, H, W) in the light of the slice's pixels: of each place's own and those around it."""
+        down, across = (blurring(side, frame.device) for side in frame.shape)
+        evidence = down @ self.ratios(frame) @ across.t()
         weighed = (found.float().clamp(FAINT, 1 - FAINT).logit() + WEIGHT * evidence).sigmoid()
         return torch.where(found > FAINT, weighed, found.float())
 
     def left(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         """Bool (objects,): what is drawn looks clearly more like the surroundings of the known masks than like them."""
-        unlike = [look is not None and look.likeness(frame, mask) < UNLIKE for look, mask in zip(self.looks, found > 0.5)]
+        seen = zip(self.looks, self.ratios(frame), found > 0.5)
+        unlike = [look is not None and look.likeness(ratios, mask) < UNLIKE for look, ratios, mask in seen]
         return torch.tensor(unlike, device=found.device)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, floor
 from typing import Optional
 
 import numpy as np
@@ -121,6 +122,11 @@ class Canvas:
         """Canvas (size, size) -> slice (rows, columns), float32; 0 where the canvas does not reach."""
         rows, columns = self.up
         return rows @ np.asarray(canvas, np.float32) @ columns
+
+    def reach(self, low: tuple[int, int], high: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of the slice that hold all pixels to which `expand` brings canvas pixels low to high, half-open."""
+        ends = zip(self.shape, self.origin, self.step, low, high)
+        return tuple(slice(max(0, floor(o + (a - 1) * d)), max(0, min(n, ceil(o + (b + 1) * d)))) for n, o, d, a, b in ends)
 
     def covers(self) -> np.ndarray:
         """Bool (rows, columns): the slice pixels whose centre lies on the canvas."""

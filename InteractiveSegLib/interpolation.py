@@ -19,14 +19,17 @@ class Between:
         """known: slice -> bool (objects, rows, columns)."""
         self.known, self._distances = known, {}
 
-    def distances(self, index: int) -> np.ndarray:
-        """(objects, rows, columns), pixels to the edge and positive inside; 0 where it is not between two slices that show it."""
+    def distances(self, index: int) -> np.ndarray | None:
+        """(objects, rows, columns), pixels to the edge and positive inside; 0 for an object that one of the two does not show.
+
+        None where the slice is not between two known ones.
+        """
         below = max((i for i in self.known if i < index), default=None)
         above = min((i for i in self.known if i > index), default=None)
-        shape = next(iter(self.known.values())).shape
-        found = np.zeros(shape, np.float32)
         if below is None or above is None:
-            return found
+            return None
+        shape = self.known[below].shape
+        found = np.zeros(shape, np.float32)
         share = (above - index) / (above - below)
         for n in range(shape[0]):
             if all(0 < self.known[i][n].sum() < self.known[i][n].size for i in (below, above)):

@@ -30,8 +30,10 @@ BATCH = 16  # slices per call of the quality network
 AHEAD = 8  # slices that a graphics card encodes together
 TRUST = 0.5  # weight of the network's logits beside what the shape of known masks says of a slice between them
 EDGE = 1.0  # pixels within which that shape is unsure of its edge
+LEAST = 0.05  # probability below which a canvas pixel need not be brought to the slice
 SAMPLES = 2_000_000  # voxels that the volume's window is estimated from
 
+Box = tuple[slice, slice]
 Found = dict[int, np.ndarray]  # slice -> probabilities (objects, rows, columns) as uint8, 255 is certain
 
 
@@ -185,11 +187,23 @@ class Propagator:
                 yield index
 
     @torch.inference_mode()
-    def expanded(self, seen: torch.Tensor, distances: np.ndarray) -> np.ndarray:
-        """Probabilities on the canvas -> on the slice, uint8 with 255 for certain, see `blended`."""
+    def expanded(self, seen: torch.Tensor, distances: np.ndarray | None) -> np.ndarray:
+        """Probabilities on the canvas -> on the slice, uint8 with 255 for certain; see `blended` where there are distances."""
         rows, columns = self.up
-        shares = blended((rows @ seen.float() @ columns).clamp(0, 1), distances)
-        return (255 * shares).round().byte().cpu().numpy()
+        if distances is None:
+            there, (r, c) = self.reached(seen)
+            shares = rows[there[0], r] @ seen[:, r, c].float() @ columns[c, there[1]]
+        else:
+            there = slice(None), slice(None)
+            shares = blended((rows @ seen.float() @ columns).clamp(0, 1), distances)
+        found = np.zeros((len(seen), *self.canvas.shape), np.uint8)
+        found[(slice(None), *there)] = shares.mul_(255).add_(0.5).byte().cpu().numpy()
+        return found
+
+    def reached(self, seen: torch.Tensor) -> tuple[Box, Box]:
+        """The part of the slice, and of the canvas, beyond which nothing is likelier than LEAST."""
+        low, high = bounding_box((seen.amax(dim=0) > LEAST).cpu().numpy())
+        return self.canvas.reach(low, high), tuple(slice(*ends) for ends in zip(low, high))
 
     def previous_better(self, indices: list[int], previous: np.ndarray, current: np.ndarray) -> np.ndarray:
         """For each of these slices the probability that its previous mask is the better one (paper, eq. 3), (slices,).

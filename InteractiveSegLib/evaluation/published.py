@@ -71,7 +71,7 @@ class DenseMemory(Memory):
     """XMem's readout as published: the best cells' weights as a matrix that is zero elsewhere, times all values."""
 
     def read(self, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
-        cells = joined(self.long, self.prompted, self.working)
+        cells = joined(*self.groups)
         scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (h w, N)
         best, index = scores.topk(min(self.config.top_k, len(cells)), dim=1)
         weights = best.softmax(dim=1)

@@ -78,16 +78,32 @@ def fresh(key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, v
     return Cells(key, shrinkage, selection, value, use=unused, life=unused + 1e-7)
 
 
+def remembered(key: torch.Tensor, shrinkage: torch.Tensor) -> torch.Tensor:
+    """The memory's side of `similarity`, (2C + 1, N), from key (C, N) and shrinkage (1, N)."""
+    return torch.cat([key**2, key, torch.ones_like(shrinkage)]) * (shrinkage / math.sqrt(len(key)))
+
+
+def asked(query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
+    """A slice's side of `similarity`, (Q, 2C + 1), from query and selection (C, Q)."""
+    wanted = selection * query
+    return torch.cat([-selection, 2 * wanted, -(wanted * query).sum(dim=0, keepdim=True)]).t()
+
+
 def similarity(key: torch.Tensor, shrinkage: torch.Tensor, query: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
     """Anisotropic L2 (XMem, eq. 2), at most 0: (Q, N).
 
     key (C, N) and shrinkage (1, N) of the memory; query and selection (C, Q). The square is expanded, so that one product
     of matrices is all: -s sum(e (k - q)^2) = s (-e k^2 + 2 e q k - e q^2).
     """
-    memory = torch.cat([key**2, key, torch.ones_like(shrinkage)]) * (shrinkage / math.sqrt(len(key)))  # (2C + 1, N)
-    asked = selection * query
-    wanted = torch.cat([-selection, 2 * asked, -(asked * query).sum(dim=0, keepdim=True)])  # (2C + 1, Q)
-    return wanted.t() @ memory
+    return asked(query, selection) @ remembered(key, shrinkage)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All cells in the order of `Memory.groups` as a reading takes them, from one writing to the next."""
+
+    keys: torch.Tensor  # (2C + 1, N), see `remembered`
+    values: torch.Tensor  # (N, objects D)
 
 
 class Memory:
@@ -98,11 +114,18 @@ class Memory:
         self.prompted: Cells | None = None
         self.working: Cells | None = None
         self.long: Cells | None = None
+        self.ready: Ready | None = None
+
+    @property
+    def groups(self) -> list[Cells]:
+        """What there is of the three, in the order in which they are read."""
+        return [cells for cells in (self.long, self.prompted, self.working) if cells is not None]
 
     def write(
         self, key: torch.Tensor, shrinkage: torch.Tensor, selection: torch.Tensor, value: torch.Tensor, prompted: bool
     ) -> None:
         """Remember a slice: key and selection (C, h, w), shrinkage (1, h, w), value (objects, D, h, w)."""
+        self.ready = None
         new = fresh(*(x.flatten(-2) for x in (key, shrinkage, selection, value)))
         if prompted:
             self.prompted = joined(self.prompted, new)
@@ -115,25 +138,26 @@ class Memory:
         """What the memory holds for each place of a slice: (objects, D, h, w). query and selection: (C, h, w)."""
         if self.prompted is None:
             raise InteractiveSegError("The memory is empty: write a prompted slice before reading.")
-        cells = joined(self.long, self.prompted, self.working)
-        scores = similarity(cells.key, cells.shrinkage, query.flatten(1), selection.flatten(1))  # (h w, N)
-        best, index = scores.topk(min(self.config.top_k, len(cells)), dim=1)  # (h w, k); small crops have fewer cells
+        objects = len(self.prompted.value)
+        if self.ready is None:
+            cells = joined(*self.groups)
+            self.ready = Ready(remembered(cells.key, cells.shrinkage), cells.value.flatten(0, 1).t().contiguous())
+        keys, values = self.ready.keys, self.ready.values
+        scores = asked(query.flatten(1), selection.flatten(1)) @ keys  # (h w, N)
+        best, index = scores.topk(min(self.config.top_k, len(values)), dim=1, sorted=False)  # (h w, k); small crops have fewer cells
         weights = best.softmax(dim=1)
         self.count(index, weights)
-        objects, depth, _ = cells.value.shape
-        table = cells.value.flatten(0, 1).t().contiguous()  # (N, objects D)
         # A weighted sum of k rows for each place, without a matrix of mostly zeros.
-        readout = F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)  # (h w, objects D)
-        return readout.t().reshape(objects, depth, *query.shape[1:])
+        readout = F.embedding_bag(index, values, mode="sum", per_sample_weights=weights)  # (h w, objects D)
+        return readout.t().unflatten(0, (objects, -1)).unflatten(2, query.shape[1:])
 
     def count(self, index: torch.Tensor, weights: torch.Tensor) -> None:
-        """Record which cells answered. index, weights: (h w, k), in the order of `read`."""
-        start = 0
-        for cells in filter(None, (self.long, self.prompted, self.working)):
-            inside = (index >= start) & (index < start + len(cells))
-            cells.use.index_add_(0, index[inside] - start, weights[inside])
+        """Record which cells answered. index, weights: (h w, k), in the order of `groups`."""
+        lengths = [len(cells) for cells in self.groups]
+        use = weights.new_zeros(sum(lengths)).index_add_(0, index.flatten(), weights.flatten())
+        for cells, share in zip(self.groups, use.split(lengths)):
+            cells.use += share
             cells.life += 1
-            start += len(cells)
 
     def consolidate(self, size: int) -> None:
         """Move all but the newest t_min - 1 predicted slices to the long-term memory, as prototypes. size: cells a slice."""

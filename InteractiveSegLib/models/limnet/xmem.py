@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...device import half_precision
 from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
+from ..layers.lowered import lower_weights
 from .residual import BasicBlock, Bottleneck, Normalise, chain
 from .xmem_blocks import Fuser, HiddenReinforcer, HiddenUpdater, Upsampler
 
@@ -111,14 +113,14 @@ class ValueEncoder(nn.Module):
         self.hidden_reinforce = HiddenReinforcer(config.value, config.hidden)
 
     def forward(self, features: Features, masks: torch.Tensor) -> torch.Tensor:
-        """Values (B, objects, value, h, w) of masks (B, objects, H, W)."""
+        """Values (B objects, value, h, w) of masks (B, objects, H, W)."""
         others = masks.sum(dim=1, keepdim=True) - masks
         frame = features.frame[:, None].expand(-1, masks.shape[1], -1, -1, -1)
         x = torch.cat([frame, masks[:, :, None], others[:, :, None]], dim=2).flatten(0, 1)  # (B objects, 5, H, W)
         x = self.bn1(self.conv1(x))  # (B objects, width, H / 2, W / 2)
         x = F.relu(F.max_pool2d(x, 3, stride=2, padding=1))  # (B objects, width, H / 4, W / 4)
         x = self.layer3(self.layer2(self.layer1(x)))  # (B objects, 4 width, h, w)
-        return self.fuser.fuse(self.fuser.share(features.f16), x.unflatten(0, masks.shape[:2]))
+        return self.fuser.fuse(self.fuser.share(features.f16), x)
 
 
 class Decoder(nn.Module):
@@ -136,15 +138,15 @@ class Decoder(nn.Module):
     def forward(
         self, features: Features, readout: torch.Tensor, hidden: torch.Tensor, update: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        objects = readout.shape[:2]
-        g16 = self.fuser.fuse(features.fused, torch.cat([readout, hidden], dim=2))  # (B, objects, 8 width, h, w)
-        g8 = self.up_16_8(features.skip8, g16)  # (B, objects, 4 width, 2h, 2w)
-        g4 = self.up_8_4(features.skip4, g8)  # (B, objects, 4 width, 4h, 4w)
-        logits = self.pred(F.relu(g4.flatten(0, 1)))  # (B objects, 1, 4h, 4w)
+        """readout: (B objects, value, h, w); hidden: (B objects, hidden, h, w); logits: (B objects, 1, H, W)."""
+        own = torch.cat([readout, hidden], dim=1).contiguous(memory_format=torch.channels_last)
+        g16 = self.fuser.fuse(features.fused, own)  # (B objects, 8 width, h, w)
+        g8 = self.up_16_8(features.skip8, g16)  # (B objects, 4 width, 2h, 2w)
+        g4 = self.up_8_4(features.skip4, g8)  # (B objects, 4 width, 4h, 4w)
+        logits = self.pred(F.relu(g4))  # (B objects, 1, 4h, 4w)
         if update:
-            hidden = self.hidden_update((g16, g8, torch.cat([g4, logits.unflatten(0, objects)], dim=2)), hidden)
-        full = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)  # (B objects, 1, H, W)
-        return full[:, 0].unflatten(0, objects), hidden
+            hidden = self.hidden_update(g16, g8, g4, logits, hidden)
+        return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False), hidden
 
 
 def aggregate(probabilities: torch.Tensor) -> torch.Tensor:
@@ -184,7 +186,8 @@ class XMem(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(value to remember (B, objects, value, h, w), next hidden state) of the slice with its masks (B, objects, H, W)."""
         value = self.value_encoder(features, masks)
-        return value, self.value_encoder.hidden_reinforce(value, hidden)
+        hidden = self.value_encoder.hidden_reinforce(value, hidden.flatten(0, 1))
+        return value.unflatten(0, masks.shape[:2]), hidden.unflatten(0, masks.shape[:2])
 
     def segment(
         self, features: Features, readout: torch.Tensor, hidden: torch.Tensor, update: bool
@@ -193,8 +196,9 @@ class XMem(nn.Module):
 
         readout: (B, objects, value, h, w) from the memory; hidden: (B, objects, hidden, h, w).
         """
-        logits, hidden = self.decoder(features, readout, hidden, update)
-        return aggregate(logits.float().sigmoid()), hidden
+        objects = readout.shape[:2]
+        logits, hidden = self.decoder(features, readout.flatten(0, 1), hidden.flatten(0, 1), update)
+        return aggregate(logits[:, 0].unflatten(0, objects).float().sigmoid()), hidden.unflatten(0, objects)
 
 
 def config_of(state: dict[str, torch.Tensor], path: Path) -> XMemConfig:
@@ -217,8 +221,11 @@ def config_of(state: dict[str, torch.Tensor], path: Path) -> XMemConfig:
 
 
 def load(path: Path, device: str) -> XMem:
-    """Networks from published or own weights, ready to predict; their shape is read from the tensors."""
+    """Networks from published or own weights, ready to predict in the device's half precision, if it has one.
+
+    Their shape is read from the tensors.
+    """
     state = read_state(path)
     network = XMem(config_of(state, path))
     load_strictly(network, state, path)
-    return network.to(device).eval()
+    return lower_weights(network.to(device), half_precision(device)).eval()

@@ -1,6 +1,7 @@
 """What XMem's value encoder and decoder are made of: residual blocks before the activation, attention, gated updates.
 
-Maps of objects are (B, objects, C, h, w); maps of the slice, (B, C, h, w), are shared by its objects.
+Maps of objects are (N, C, h, w), N = B objects: those of a slice follow each other. Maps of the slice, (B, C, h, w), are shared
+by its objects. Four axes throughout: a fifth one makes torch lose the layout in which convolutions are fast.
 """
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ class ChannelGate(nn.Module):
         self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        weights = self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))  # (N, width)
-        return x * weights.sigmoid()[:, :, None, None]
+        mean, most = self.mlp(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))])).chunk(2)  # (N, width)
+        return x * (mean + most).sigmoid()[:, :, None, None]
 
 
 class SpatialGate(nn.Module):
@@ -57,8 +58,14 @@ class Attention(nn.Sequential):
         self.SpatialGate = SpatialGate()
 
 
+def of_each(x: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+    """Maps of slices (B, C, h, w) for each of their objects, which `objects` (N, ...) counts: (N, C, h, w)."""
+    count = len(objects) // len(x)
+    return x if count == 1 else x.repeat_interleave(count, dim=0).contiguous(memory_format=torch.channels_last)
+
+
 class Fuser(nn.Module):
-    """The slice's features and an object's, joined: (B, C, h, w), (B, objects, D, h, w) -> (B, objects, outputs, h, w).
+    """The slice's features and an object's, joined: (B, C, h, w), (N, D, h, w) -> (N, outputs, h, w).
 
     The first two convolutions see both joined along the channels. Each is done in two parts, so that the slice's part is
     done once for all objects and rounds.
@@ -78,18 +85,17 @@ class Fuser(nn.Module):
         return torch.cat([around, through], dim=1)
 
     def fuse(self, shared: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """shared: of `share`; own: (B, objects, D, h, w)."""
-        block, objects, own = self.block1, own.shape[:2], own.flatten(0, 1)
-        around, through = shared.repeat_interleave(objects[1], dim=0).chunk(2, dim=1)
-        count = own.shape[1]
-        around = around + F.conv2d(own, block.downsample.weight[:, -count:], block.downsample.bias, padding=1)
-        through = through + F.conv2d(F.relu(own), block.conv1.weight[:, -count:], block.conv1.bias, padding=1)
-        x = around + block.conv2(F.relu(through))  # (B objects, inner, h, w)
-        return self.block2(x + self.attention(x)).unflatten(0, objects)
+        """shared: of `share`; own: (N, D, h, w)."""
+        block, count = self.block1, own.shape[1]
+        around, through = of_each(shared, own).chunk(2, dim=1)
+        around = F.conv2d(own, block.downsample.weight[:, -count:], block.downsample.bias, padding=1) + around
+        through = F.conv2d(F.relu(own), block.conv1.weight[:, -count:], block.conv1.bias, padding=1) + through
+        x = around + block.conv2(F.relu(through))  # (N, inner, h, w)
+        return self.block2(x + self.attention(x))
 
 
 class Upsampler(nn.Module):
-    """Twice the size, with the slice's finer features added: (B, inputs, 2h, 2w), (B, objects, inputs, h, w) -> 2h x 2w.
+    """Twice the size, with the slice's finer features added: (B, inputs, 2h, 2w), (N, inputs, h, w) -> (N, outputs, 2h, 2w).
 
     `skip_conv` makes what is added of the encoder's features; it is run once per slice, by XMem.encode_key.
     """
@@ -100,9 +106,8 @@ class Upsampler(nn.Module):
         self.out_conv = PreResidual(inputs, outputs)
 
     def forward(self, skipped: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        up = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear", align_corners=False)
-        joined = skipped[:, None] + up.unflatten(0, x.shape[:2])  # (B, objects, inputs, 2h, 2w)
-        return self.out_conv(joined.flatten(0, 1)).unflatten(0, x.shape[:2])
+        up = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.out_conv(of_each(skipped, x) + up)
 
 
 def gated(hidden: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
@@ -113,27 +118,28 @@ def gated(hidden: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
 
 
 class HiddenReinforcer(nn.Module):
-    """The hidden state refreshed by a value: (B, objects, value, h, w) and (B, objects, hidden, h, w) -> the latter."""
+    """The hidden state refreshed by a value: (N, value, h, w) and (N, hidden, h, w) -> the latter."""
 
     def __init__(self, value: int, hidden: int) -> None:
         super().__init__()
         self.transform = nn.Conv2d(value + hidden, 3 * hidden, 3, padding=1)
 
     def forward(self, value: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        gates = self.transform(torch.cat([value, hidden], dim=2).flatten(0, 1))
-        return gated(hidden.flatten(0, 1), gates).unflatten(0, hidden.shape[:2])
+        return gated(hidden, self.transform(torch.cat([value, hidden], dim=1)))
 
 
 class HiddenUpdater(nn.Module):
-    """The hidden state updated by what the decoder saw at three scales: h x w, 2h x 2w and 4h x 4w."""
+    """The hidden state (N, hidden, h, w) updated by what the decoder saw at three scales: h x w, 2h x 2w and 4h x 4w."""
 
     def __init__(self, inputs: tuple[int, int, int], inner: int, hidden: int) -> None:
         super().__init__()
         self.g16_conv, self.g8_conv, self.g4_conv = (nn.Conv2d(width, inner, 1) for width in inputs)
         self.transform = nn.Conv2d(inner + hidden, 3 * hidden, 3, padding=1)
 
-    def forward(self, scales: tuple[torch.Tensor, torch.Tensor, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
-        g16, g8, g4 = (scale.flatten(0, 1) for scale in scales)
-        seen = self.g16_conv(g16) + self.g8_conv(F.avg_pool2d(g8, 2)) + self.g4_conv(F.avg_pool2d(g4, 4))
-        state = hidden.flatten(0, 1)
-        return gated(state, self.transform(torch.cat([seen, state], dim=1))).unflatten(0, hidden.shape[:2])
+    def forward(
+        self, g16: torch.Tensor, g8: torch.Tensor, g4: torch.Tensor, logits: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
+        """The decoder's maps from the coarsest to the finest, and the logits (N, 1, 4h, 4w)."""
+        finest = torch.cat([F.avg_pool2d(g4, 4), F.avg_pool2d(logits, 4)], dim=1)
+        seen = self.g16_conv(g16) + self.g8_conv(F.avg_pool2d(g8, 2)) + self.g4_conv(finest)
+        return gated(hidden, self.transform(torch.cat([seen, hidden], dim=1)))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ...models.limnet.memory import similarity
-from ...models.limnet.xmem import Features, XMem, XMemConfig, aggregate
+from ...models.limnet.xmem import Features, XMem, XMemConfig
 from ..bundle import read_bundle
 from ..clips import Clips, ClipStream
 
@@ -109,8 +109,8 @@ def follow(
         for t in range(1, length):
             past = [0, *(1 + torch.randperm(t - 1)[:references - 1])]
             readout = read([slices[p] for p in past], [values[p] for p in past], slices[t])
-            raw, hidden = network.decoder(slices[t], readout, hidden, update=t < length - 1)
-            logits.append(aggregate(raw.float().sigmoid()))
+            found, hidden = network.segment(slices[t], readout, hidden, update=t < length - 1)
+            logits.append(found)
             if t < length - 1:
                 value, refreshed = network.encode_value(slices[t], hidden, logits[-1].softmax(dim=1)[:, 1:])
                 hidden = refreshed if torch.rand(()) < deep_share else hidden
