@@ -40,8 +40,9 @@ def draw_prompts(clicks: tuple[torch.Tensor, torch.Tensor], previous: torch.Tens
     maps = []
     for points in clicks:
         row, column, label = points[:, :, :, None].unbind(dim=2)  # (B, N, 1)
-        distance = (rows - row)[:, :, :, None] ** 2 + (columns - column)[:, :, None, :] ** 2  # (B, N, H, W)
-        maps.append(((distance <= DISK ** 2) & (label >= 0)[:, :, :, None]).any(dim=1))
+        down = torch.where(label >= 0, (rows - row) ** 2, torch.inf)  # (B, N, H): padding is nowhere
+        distance = down[:, :, :, None] + (columns - column)[:, :, None, :] ** 2  # (B, N, H, W)
+        maps.append(distance.amin(dim=1) <= DISK ** 2)
     return torch.cat([torch.stack(maps, dim=1).to(previous.dtype), previous], dim=1)
 
 
