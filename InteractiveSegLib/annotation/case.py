@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -133,16 +133,25 @@ class OpenCase:
         self.undoable = 0
 
     def examples(self) -> list[dict[str, Any]]:
-        """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object."""
+        """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object.
+
+        Slices that hold no more of it than an answer in a tilted view cut of them teach nothing.
+        """
         shape, axis = self.session.shape, self.session.axis
         said: dict[int, tuple[Prompt, ...]] = {}
         for prompt in self.session.prompts:
             for index, local in in_slices(prompt, shape, axis).items():
                 said[index] = (*said.get(index, ()), local)
         planes = self.mask[None] if len(shape) == 2 else np.moveaxis(self.mask, axis, 0)
-        held = np.flatnonzero(planes.any(axis=(1, 2))).tolist()
+        held = [index for index in np.flatnonzero(planes.any(axis=(1, 2))).tolist() if self._answered(index, said)]
         states = {(axis, index, 1): SliceState(said.get(index, ())) for index in held}
         return list(accepted_entries(self.session, states, self.name).values())
+
+    def _answered(self, index: int, said: Collection[int]) -> bool:
+        """Whether a slice with some of the object was answered or drawn as a whole. said: the slices with prompts."""
+        tilted = any("tilted" in action for action in self.actions)
+        drawn = any({"propagate", "restore", "set_mask"} & set(action) and "tilted" not in action for action in self.actions)
+        return not tilted or drawn or index in said or any(index in action.get("predict", ()) for action in self.actions)
 
     def results(self) -> dict[str, Any]:
         """What the study notes of an accepted case."""

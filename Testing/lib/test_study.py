@@ -208,6 +208,18 @@ def test_an_example_counts_only_while_its_case_is_accepted(a_study):
     assert table_of(study)["b"]["note"] == "blurred" and table_of(study)["b"]["status"] == "skipped"
 
 
+def test_strips_that_a_tilted_view_cuts_of_slices_are_no_examples(a_study):
+    case = a_study().open("a")
+    strip = np.zeros(case.mask.shape, bool)
+    strip[1:4, 18:20, 10:30] = True
+    case.do({"set_mask": pack_mask(strip), "tilted": True})
+    assert case.examples() == []
+    case.add(Click((2, 20, 24)))
+    assert [example["provenance"].index for example in case.examples()] == [2]
+    case.set_mask(strip)
+    assert [example["provenance"].index for example in case.examples()] == [1, 2, 3]
+
+
 def test_the_context_of_a_model_without_one_stays_empty(a_study):
     study = a_study(model="scribbleprompt", weights=None)
     accept_truth(study, "a")
