@@ -29,6 +29,23 @@ def test_what_is_round_in_millimetres_is_round_on_the_canvas(shape, spacing):
     assert abs(np.ptp(rows) - np.ptp(columns)) <= 3
 
 
+REGIONS = [None, (100.0, 60.0, 180.0, 140.0), (-40.0, -30.0, 150.0, 160.0), (290.0, 150.0, 330.0, 190.0)]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize(("low", "high"), [((0, 0), (128, 128)), ((60, 3), (61, 9)), ((120, 100), (128, 128))])
+def test_the_part_of_a_slice_that_canvas_pixels_reach_holds_all_of_them_and_little_else(region, low, high):
+    canvas = Canvas((300, 200), (1.5, 1.0), 128, region)
+    seen = np.zeros((128, 128), np.float32)
+    seen[low[0]:high[0], low[1]:high[1]] = 1
+    shown = canvas.expand(seen) > 0
+    there = canvas.reach(low, high)
+    assert shown[there].sum() == shown.sum()
+    for axis, (part, step) in enumerate(zip(there, canvas.step)):
+        hit = np.flatnonzero(shown.any(axis=1 - axis))
+        assert not hit.size or part.stop - part.start <= np.ptp(hit) + 1 + 2 * np.ceil(step + 1)
+
+
 @pytest.mark.parametrize("region", [None, (100.0, 60.0, 180.0, 140.0)])
 def test_clicks_and_images_meet_on_the_canvas(region):
     image = np.zeros((300, 200))

@@ -115,6 +115,20 @@ def test_shapes_are_interpolated_by_nearness_and_only_between_slices_that_show_t
     assert between.distances(1) is None and not between.distances(7).any() and between.distances(9) is None
 
 
+@pytest.mark.parametrize("region", [None, (10.0, 20.0, 42.0, 52.0), (-8.0, -8.0, 30.0, 30.0)])
+def test_what_is_seen_comes_to_its_place_on_the_slice(networks, region):
+    carrier = Propagator(bright(BALL), 0, (1.0, 1.0, 1.0), Plan("cpu"))
+    carrier.look(region)
+    side = carrier.canvas.size
+    rows, columns = np.ogrid[:side, :side]
+    seen = np.stack([1 / (1 + np.exp((np.hypot(rows - r, columns - c) - side / 8) * 2)) for r, c in ((side / 3, side / 2), (0, 0))])
+    whole = np.stack([carrier.canvas.expand(x) for x in seen])
+    found = carrier.expanded(torch.from_numpy(seen.astype(np.float32)), None) / 255
+    assert np.abs(found - whole).max() < 0.06, "only what is faint is left out"
+    assert np.array_equal(found > 0.5, whole > 0.5)
+    assert not carrier.expanded(torch.zeros(2, side, side), None).any()
+
+
 def test_a_run_ends_where_the_object_ends(networks):
     truth = ellipsoid((60, 40, 40), (10, 20, 20), (4.5, 9, 9))
     truth |= ellipsoid((60, 40, 40), (40, 20, 20), (4.5, 9, 9))  # another one, far away
