@@ -52,7 +52,7 @@ class Appearance:
         return (brightness * (1 / width)).sub_(self.low / width).clamp_(0, BINS - 1).long()
 
     def ratios(self, image: torch.Tensor) -> torch.Tensor:
-        """The log ratio of each pixel of an image (H, W); 0 where nothing can be told: an object as bright as what surrounds it."""
+        """The log ratio of each pixel of an image (H, W); 0 where object and surroundings are equally bright."""
         return self.ratio[self.bins(image)] if self.telling else torch.zeros_like(image)
 
     def likeness(self, ratios: torch.Tensor, mask: torch.Tensor) -> float:

@@ -121,7 +121,8 @@ def test_what_is_seen_comes_to_its_place_on_the_slice(networks, region):
     carrier.look(region)
     side = carrier.canvas.size
     rows, columns = np.ogrid[:side, :side]
-    seen = np.stack([1 / (1 + np.exp((np.hypot(rows - r, columns - c) - side / 8) * 2)) for r, c in ((side / 3, side / 2), (0, 0))])
+    middles = (side / 3, side / 2), (0, 0)
+    seen = np.stack([1 / (1 + np.exp((np.hypot(rows - r, columns - c) - side / 8) * 2)) for r, c in middles])
     whole = np.stack([carrier.canvas.expand(x) for x in seen])
     found = carrier.expanded(torch.from_numpy(seen.astype(np.float32)), None) / 255
     assert np.abs(found - whole).max() < 0.06, "only what is faint is left out"

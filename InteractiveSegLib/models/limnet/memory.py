@@ -144,7 +144,8 @@ class Memory:
             self.ready = Ready(remembered(cells.key, cells.shrinkage), cells.value.flatten(0, 1).t().contiguous())
         keys, values = self.ready.keys, self.ready.values
         scores = asked(query.flatten(1), selection.flatten(1)) @ keys  # (h w, N)
-        best, index = scores.topk(min(self.config.top_k, len(values)), dim=1, sorted=False)  # (h w, k); small crops have fewer cells
+        count = min(self.config.top_k, len(values))  # small crops have fewer cells
+        best, index = scores.topk(count, dim=1, sorted=False)  # (h w, k)
         weights = best.softmax(dim=1)
         self.count(index, weights)
         # A weighted sum of k rows for each place, without a matrix of mostly zeros.
