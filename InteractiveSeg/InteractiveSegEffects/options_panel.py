@@ -1,6 +1,8 @@
 """The options that all interactive effects show. Widgets only: knows no MRML and no session."""
 from __future__ import annotations
 
+import sys
+
 import qt
 from InteractiveSegBridge.advice import can_fuse, missing_weights
 from InteractiveSegPanels.context_panel import ContextPanel
@@ -10,7 +12,8 @@ from InteractiveSegLib.models import find_family, list_families
 
 from . import keys
 
-DEVICES = (("Automatic", "auto"), ("Graphics card (CUDA)", "cuda"), ("Processor", "cpu"))
+GRAPHICS = ("Graphics (Apple Metal)", "mps") if sys.platform == "darwin" else ("Graphics card (CUDA)", "cuda")
+DEVICES = (("Automatic", "auto"), GRAPHICS, ("Processor", "cpu"))
 BRUSH_PIXELS = (1, 5, 60)  # least, at first, most
 
 
