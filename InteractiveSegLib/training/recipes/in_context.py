@@ -26,6 +26,7 @@ class ContextRecipe:
     features: tuple[int, ...] = (16, 32, 64, 96, 96)
     size: int = 128
     entries: int = 32  # images in a batch, targets and examples together
+    turns: int = 3  # images of a batch's task that are the target in turn, all others its examples
     usual_context: int = 6
     largest_context: int = 64
     large_share: float = 0.06  # of batches have more examples than usual
@@ -54,6 +55,12 @@ class ContextRecipe:
             if keep.any():
                 images, truths, masks = images[keep], truths[keep], masks[keep]
         return images, truths, masks
+
+    def in_turn(self, images: torch.Tensor, truths: torch.Tensor, masks: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Target, truth (B, 1, H, W) and support (B, S, 2, H, W), several times; the first target is never empty."""
+        for turn in range(min(self.turns, images.shape[1])):
+            others = [n for n in range(images.shape[1]) if n != turn]
+            yield images[:, turn:turn + 1], truths[:, turn:turn + 1], pairs(images[:, others], masks[:, others])
 
     @staticmethod
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -11,22 +11,23 @@ from torch import nn
 from ...models import load
 from ...models.multiverseg import MultiverSegConfig, MultiverSegNet
 from ..simulate import batch_maps
-from .in_context import WHOLE, ContextRecipe, mean_dice, pairs
+from .in_context import WHOLE, ContextRecipe, mean_dice
 from .scribbleprompt import LOGIT_LIMIT
 
 
 @dataclass(frozen=True)
 class MultiverSegRecipe(ContextRecipe):
-    """Two answers a sample, each followed by an optimiser step; the paper has three (MultiverSeg, section 4).
+    """The first target of a batch is answered twice, with an optimiser step after each; the paper has three (section 4).
 
-    Most samples are first answered from the context alone and then corrected; the others open with prompts. Wherever there
+    Most of these are first answered from the context alone and then corrected; the others open with prompts. Wherever there
     are prompts, ScribblePrompt answers first and its logits are the previous prediction, to which the network adds what the
-    examples say: little training then never costs what ScribblePrompt has learnt.
+    examples say: little training then never costs what ScribblePrompt has learnt. The batch's other targets are answered from the
+    context alone, which is what this network is asked for in use.
     """
 
     name: str = "multiverseg"
     answers: int = 2
-    silent_share: float = 0.6  # of samples: no prompt before the first answer
+    silent_share: float = 0.6  # of first targets: no prompt before the first answer
 
     def build(self) -> nn.Module:
         return MultiverSegNet(MultiverSegConfig(tuple(self.features), self.size, refines=True))
@@ -34,8 +35,18 @@ class MultiverSegRecipe(ContextRecipe):
     def losses(
         self, model: nn.Module, batch: list[torch.Tensor], progress: float
     ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
-        images, truths, masks = self.prepare(batch, progress)
-        image, truth, support = images[:, :1], truths[:, :1], pairs(images[:, 1:], masks[:, 1:])
+        first, *others = self.in_turn(*self.prepare(batch, progress))
+        yield from self.dialogue(model, *first)
+        for image, truth, support in others:
+            logits = answered(model, with_previous(image, torch.zeros_like(image).expand(-1, 3, -1, -1), torch.zeros_like(image)),
+                              support)
+            loss = self.loss(logits, truth)
+            yield loss, {"loss": loss.item(), "Dice from context": mean_dice(logits.detach(), truth)}
+
+    def dialogue(
+        self, model: nn.Module, image: torch.Tensor, truth: torch.Tensor, support: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
+        """Answer after answer to a simulated user."""
         rng = np.random.default_rng(int(image.sum() * 1e3) % 2**32)
         wanted = truth[:, 0].bool().cpu().numpy()
         spoken = rng.random(len(wanted)) >= self.silent_share
@@ -50,10 +61,7 @@ class MultiverSegRecipe(ContextRecipe):
             prompted = prompts.flatten(1).any(dim=1)
             if prompted.any():
                 logits[prompted] = draft(image[prompted], prompts[prompted], logits[prompted])
-            target = with_previous(image, prompts, logits)
-            with torch.autocast(image.device.type, torch.bfloat16):
-                logits = model(target, support, plan=WHOLE)
-            logits = logits.float()
+            logits = answered(model, with_previous(image, prompts, logits), support)
             loss = self.loss(logits, truth)
             logits = logits.detach()
             figures = {"loss": loss.item(), f"Dice after correction {answer}": mean_dice(logits, truth)}
@@ -63,6 +71,12 @@ class MultiverSegRecipe(ContextRecipe):
                 if not spoken.all():
                     figures["Dice from context"] = mean_dice(logits[silent], truth[silent])
             yield loss, figures
+
+
+def answered(model: nn.Module, target: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 1, H, W) float32."""
+    with torch.autocast(target.device.type, torch.bfloat16):
+        return model(target, support, plan=WHOLE).float()
 
 
 def with_previous(image: torch.Tensor, prompts: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
