@@ -20,6 +20,7 @@ from ..evaluation.metrics import TOLERANCE, WORSE_TOLERANCE
 from ..evaluation.peers import PEERS, available_peers
 from ..evaluation.protocol import CAP, Segmenter, SessionSegmenter, evaluate
 from ..evaluation.tasks import MIN_PIXELS, SLICES_PER_VOLUME, load_items
+from ..models import find_family
 from ..robot import HABITS, Robot
 from ..types import InteractiveSegError
 from ..weights import sha256, shipped_file
@@ -132,7 +133,7 @@ def _segmenters(args: argparse.Namespace) -> list[Segmenter]:
 
 
 def _provenance(args: argparse.Namespace, threads: int, images: int) -> dict:
-    weights = None if args.model == "none" else args.weights or shipped_file(args.model)
+    weights = None if args.model == "none" else args.weights or shipped_file(find_family(args.model).networks[0])
     return {
         "command": shlex.join(["interactive-seg", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),

@@ -27,6 +27,8 @@ from .recipes import TEACHERS
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 120
 LOG_STEPS = 50
+SETTLING = 30  # batches by which batch norms are measured in the end
+BATCH_NORMS = torch.nn.modules.batchnorm._BatchNorm
 
 
 class Recipe(Protocol):
@@ -157,8 +159,30 @@ class Trainer:
             if now - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = now
+        self.settle(batches)
         self.save()
         bar.close()
+
+    @torch.no_grad()
+    def settle(self, batches: Iterator[Any], count: int = SETTLING) -> None:
+        """Measure what the averaged network's batch norms see, as they would be used: over many batches, of the final canvas.
+
+        What they kept are the last few batches' figures, of other weights.
+        """
+        norms = [layer for layer in self.ema.module.modules() if isinstance(layer, BATCH_NORMS)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        self.ema.module.train()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean of all batches
+        for _ in range(count):
+            batch = [t.to(self.device, non_blocking=True) for t in next(batches)]
+            for _loss in self.recipe.losses(self.ema.module, batch, 1.0):
+                pass
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
 
     def train_batch(self, batch: Any) -> None:
         batch = [t.to(self.device, non_blocking=True) for t in batch]

@@ -188,6 +188,26 @@ def test_an_interrupted_cycle_goes_on_where_it_stopped(bundle, tmp_path):
     assert Trainer(a_recipe(bundle), tmp_path).progress == 0, "a finished cycle is followed by a new one"
 
 
+def test_batch_norms_end_with_what_the_averaged_network_sees(tmp_path):
+    class Bright:
+        bundle, name, learning_rate, weight_decay, warmup_steps, ema_decay = tmp_path, "bright", 1e-3, 0.0, 1, 0.9
+
+        def build(self):
+            return torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Conv2d(1, 1, 1))
+
+        def batches(self, seed, workers):
+            while True:
+                yield [5 + 2 * torch.randn(8, 1, 16, 16)]
+
+        def losses(self, model, batch, progress):
+            yield model(batch[0]).square().mean(), {}
+
+    trainer = Trainer(Bright(), tmp_path / "run")
+    trainer.train(steps=2)
+    norm = trainer.ema.module[0]
+    assert norm.running_mean.item() == pytest.approx(5, abs=0.1) and norm.running_var.item() == pytest.approx(4, abs=0.3)
+
+
 def test_a_run_of_another_network_is_refused(bundle, tmp_path):
     Trainer(a_recipe(bundle), tmp_path).save()
     other = ScribblePromptRecipe(bundle, features=(4, 4), size=32)

@@ -98,7 +98,7 @@ class VerSeRecipe:
     ema_decay: float = 0.998
     half_size_until: float = 0.7  # share of a stage
     named_share: float = 0.6  # of batches go by name
-    encoder_share: float = 0.5  # of a cycle teaches the encoder alone
+    encoder_share: float = 0.25  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     @property
