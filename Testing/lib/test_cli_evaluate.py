@@ -54,7 +54,7 @@ def test_evaluate_prints_one_table_and_saves_rows_curve_and_provenance(a_pack, w
 
 @pytest.mark.parametrize("model", ["limnet", "multiverseg"])
 def test_the_shipped_weights_of_every_click_family_can_be_evaluated(a_pack, tmp_path, capsys, model):
-    assert main(["evaluate", "--data", str(a_pack), "--model", model, "--peers", "none", "--max-images", "1", "--max-prompts", "1",
+    assert main(["evaluate", "--data", str(a_pack), "--model", model, "--peers", "none", "--max-images", "1", "--max-prompts=1",
                  "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
     assert f"| made/disk | {model} | 1/1 |" in capsys.readouterr().out
 
