@@ -17,7 +17,7 @@ from .scribbleprompt import LOGIT_LIMIT
 
 @dataclass(frozen=True)
 class MultiverSegRecipe(ContextRecipe):
-    """The first target of a batch is answered twice, with an optimiser step after each; the paper has three (section 4).
+    """The first target of a batch is answered three times (section 4), with an optimiser step after each.
 
     Most of these are first answered from the context alone and then corrected; the others open with prompts. Wherever there
     are prompts, ScribblePrompt answers first and its logits are the previous prediction, to which the network adds what the
@@ -26,7 +26,7 @@ class MultiverSegRecipe(ContextRecipe):
     """
 
     name: str = "multiverseg"
-    answers: int = 2
+    answers: int = 3
     silent_share: float = 0.6  # of first targets: no prompt before the first answer
 
     def build(self) -> nn.Module:
