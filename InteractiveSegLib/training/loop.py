@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 120
 LOG_STEPS = 50
 SETTLING = 30  # batches by which batch norms are measured in the end
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms, nothing where a recipe has other norms
 BATCH_NORMS = torch.nn.modules.batchnorm._BatchNorm
 
 
@@ -86,6 +87,7 @@ class Trainer:
         if start is not None:
             own = network.state_dict()
             state = {**read_state(start), **{name: own[name] for name in own if name.startswith("teacher.")}}
+            state = {name: value for name, value in state.items() if name in own or not name.endswith(STATISTICS)}
             if getattr(recipe, "ablation", False):
                 state = {name: state[name] for name in own if name in state}
             load_strictly(network, state, start)

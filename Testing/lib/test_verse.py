@@ -6,6 +6,7 @@ from golden import DATA, published_state, rule_weight, smooth_image
 from torch.nn import functional as F
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.device import FLOAT32, half_precision
 from InteractiveSegLib.models import verse
 from InteractiveSegLib.models.verse.fuser import draw_prompts
 from InteractiveSegLib.models.verse.network import CLICK_MODULES, PREDICTOR, PUBLISHED, UNUSED, VerSeConfig, build
@@ -109,11 +110,41 @@ def test_a_published_checkpoint_loads_and_says_which_modules_it_lacks(tmp_path, 
     assert all(torch.equal(value, again[key]) for key, value in loaded.state_dict().items()), "the same click modules each time"
 
 
-def test_a_checkpoint_trained_here_lacks_nothing(tmp_path, small):
+def test_a_checkpoint_trained_here_lacks_nothing(tmp_path, small, monkeypatch):
+    monkeypatch.setenv(FLOAT32, "1")
     torch.save(small.state_dict(), tmp_path / "own.pth")
     loaded = verse.load(tmp_path / "own.pth", "cpu")
     assert loaded.untrained == ()
     assert all(torch.equal(value, small.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
+def test_with_norms_of_its_own_a_slice_is_the_same_alone_and_among_others(tmp_path, monkeypatch):
+    monkeypatch.setenv(FLOAT32, "1")
+    torch.manual_seed(0)
+    network = build(VerSeConfig(base=8, width=32, feedforward=32, dropout=0.0, by_batch=False)).train()
+    for parameter in network.backbone.parameters():  # no norm that does nothing
+        torch.nn.init.normal_(parameter, 0.2, 0.2)
+    images = torch.rand(2, 1, 64, 64) * torch.tensor([0.2, 1.0])[:, None, None, None]
+    trained = network.encode(images)
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    loaded = verse.load(tmp_path / "own.pth", "cpu")
+    assert not loaded.config.by_batch
+    for among, alone, predicted in zip(trained, network.encode(images[:1]), loaded.encode(images)):
+        torch.testing.assert_close(among[:1], alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(among, predicted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(half_precision("cpu") is None, reason="this processor does not multiply bfloat16")
+def test_in_half_precision_own_weights_answer_alike_and_published_ones_stay_in_full(tmp_path, small):
+    torch.save(small.state_dict(), tmp_path / "own.pth")
+    torch.save({key: value for key, value in small.state_dict().items() if not key.startswith(CLICK_MODULES)},
+               tmp_path / "published.pth")
+    images, prompts, targets = torch.rand(2, 1, 64, 64), torch.rand(2, 3, 64, 64), torch.tensor([0, 2])
+    expected = small(images, prompts, targets)[-1]
+    answer = verse.load(tmp_path / "own.pth", "cpu")(images, prompts, targets)[-1]
+    assert answer.dtype == torch.bfloat16
+    torch.testing.assert_close(answer.float(), expected, rtol=0.1, atol=0.1 * expected.std().item())
+    torch.testing.assert_close(verse.load(tmp_path / "published.pth", "cpu")(images, prompts, targets)[-1], expected)
 
 
 @pytest.mark.parametrize("change, reason", [

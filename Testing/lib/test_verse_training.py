@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.device import FLOAT32
 from InteractiveSegLib.models import verse
 from InteractiveSegLib.models.verse.decoder import Parts
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
@@ -145,6 +146,17 @@ def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):
     assert read_log(tmp_path / "old.csv") == [{"step": "50", "loss": "1.5"}], "a log that named too few figures can be read"
 
 
+def test_weights_with_batch_norms_start_a_network_with_norms_by_image(tmp_path):
+    write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
+    shape = {"base": 8, "width": 32, "feedforward": 32, "rounds": 1}
+    old = build(VerSeConfig(**shape, targets=len(TARGETS))).state_dict()
+    save_file(old, tmp_path / "old.safetensors")
+    trainer = Trainer(VerSeRecipe(tmp_path / "hearts.bundle", **shape), tmp_path / "run", start=tmp_path / "old.safetensors")
+    assert any("running" in name for name in old) and not any("running" in name for name in trainer.model.state_dict())
+    for name, value in trainer.model.named_parameters():
+        assert name.startswith("teacher.") or torch.equal(value, old[name]), name
+
+
 def test_an_ablation_begins_from_the_whole_networks_weights_without_its_part(tmp_path):
     write_bundle(iter(datasets()), tmp_path / "hearts.bundle")
     shape = {"base": 8, "width": 32, "feedforward": 32, "rounds": 1, "batch": 2}
@@ -163,7 +175,8 @@ def test_an_ablation_begins_from_the_whole_networks_weights_without_its_part(tmp
     (Parts(background=False), "neg_transformer"),
     (Parts(residual=False), "sample_layer"),
 ], ids=["no semantic queries", "one masked branch", "no residual"])
-def test_an_ablated_network_lacks_its_part_trains_the_rest_and_loads_as_what_it_is(tmp_path, parts, gone):
+def test_an_ablated_network_lacks_its_part_trains_the_rest_and_loads_as_what_it_is(tmp_path, parts, gone, monkeypatch):
+    monkeypatch.setenv(FLOAT32, "1")
     torch.manual_seed(0)
     network = build(VerSeConfig(base=8, width=32, feedforward=32, parts=parts)).eval()
     assert not any(gone in key for key in network.state_dict())

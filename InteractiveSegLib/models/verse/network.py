@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ...device import half_precision
 from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
+from ..layers.lowered import lower_weights
 from .decoder import SCALES, WHOLE, Parts, QueryDecoder
 from .fuser import PixelFuser
 from .utnet import VERSE_ENCODER, UTNetEncoder
@@ -41,11 +44,12 @@ class VerSeConfig:
     dropout: float = 0.1  # in the encoder's attention, while it is trained
     size: int = 256  # side of the canvas it was trained on, pixels
     parts: Parts = WHOLE
+    by_batch: bool = True  # the encoder's norms, see UTNetConfig
 
 
 PUBLISHED = VerSeConfig(rounding="round")
 UNSEEN = ("edema",)  # targets of the compact network that no data set of its training shows
-COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128)
+COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128, by_batch=False)
 
 
 class SegmentationHead(nn.Module):
@@ -62,7 +66,7 @@ class VerSe(nn.Module):
     """Segments by name, by name and clicks, or by clicks alone.
 
     `encode` is for once per slice, `decode` for each answer. untrained: names of tensors that the loaded file did not hold.
-    unseen: targets that its weights were never trained on.
+    unseen: targets that its weights were never trained on. precision: what predictions multiply in, None is float32.
     """
 
     def __init__(self, config: VerSeConfig) -> None:
@@ -70,14 +74,20 @@ class VerSe(nn.Module):
         self.config = config
         self.untrained: tuple[str, ...] = ()
         self.unseen: tuple[str, ...] = ()
-        self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base, dropout=config.dropout))
+        self.precision: torch.dtype | None = None
+        self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base, dropout=config.dropout, by_batch=config.by_batch))
         self.sem_seg_head = SegmentationHead(config)
+
+    def arithmetic(self) -> AbstractContextManager:
+        kind = next(self.parameters()).device.type
+        return nullcontext() if self.precision is None else torch.autocast(kind, self.precision)
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps (B, width, ...) of side H/8, H/4, H/2 from slices (B, 1, H, H) in [0, 1]. No prompt changes them."""
         normal = ((images - MEAN) / DEVIATION).expand(-1, 3, -1, -1)
-        _, halves, quarters, eighths = self.backbone(normal)
-        return self.sem_seg_head.pixel_decoder.project([eighths, quarters, halves])
+        with self.arithmetic():
+            _, halves, quarters, eighths = self.backbone(normal)
+            return self.sem_seg_head.pixel_decoder.project([eighths, quarters, halves])
 
     def decode(self, features: list[torch.Tensor], prompts: torch.Tensor, targets: torch.Tensor | None = None,
                clicks: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -89,8 +99,9 @@ class VerSe(nn.Module):
         """
         if targets is None and clicks is None:
             raise InteractiveSegError("VerSe was given neither a target nor a click: give at least one of them.")
-        fused = self.sem_seg_head.pixel_decoder(features, prompts)
-        return self.sem_seg_head.predictor(fused, targets, clicks)
+        with self.arithmetic():
+            fused = self.sem_seg_head.pixel_decoder(features, prompts)
+            return self.sem_seg_head.predictor(fused, targets, clicks)
 
     def forward(self, images: torch.Tensor, prompts: torch.Tensor, targets: torch.Tensor | None = None,
                 clicks: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -121,7 +132,7 @@ def read_config(state: dict[str, torch.Tensor], path: Path) -> VerSeConfig:
     parts = Parts(holds("semantic_query.") or not trained_here, holds("neg_transformer"), holds("sample_layer_list."))
     size = COMPACT.size if width == COMPACT.width else PUBLISHED.size
     return VerSeConfig(base, width, feedforward, rounds=len(layers) // len(SCALES), targets=queries // VerSeConfig.group,
-                       size=size, parts=parts)
+                       size=size, parts=parts, by_batch="backbone.inc.0.bn1.running_mean" in state)
 
 
 def load(path: Path, device: str) -> VerSe:
@@ -139,4 +150,7 @@ def load(path: Path, device: str) -> VerSe:
     if drawn:
         log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
                     path.name, ", ".join(drawn))
-    return network.to(device, memory_format=torch.channels_last).eval()
+    network.to(device, memory_format=torch.channels_last).eval()
+    if not drawn and device == "cpu":  # trained here, in bfloat16: on a processor that multiplies it itself the quicker way
+        network.precision = half_precision(device)
+    return lower_weights(network, network.precision)

@@ -23,23 +23,38 @@ class UTNetConfig:
     classes: int = 4
     max_pool: bool = True  # else a convolution of stride 2
     dropout: float = 0.0
+    by_batch: bool = True  # norms, as published; else each channel of each image by itself
 
 
 VERSE_ENCODER = UTNetConfig(inputs=3, base=48, max_pool=False, dropout=0.1)
 
 
+class ImageNorm(nn.GroupNorm):
+    """Instance norm, by whichever of torch's two ways is the quicker one: the same numbers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps) if self.training else super().forward(x)
+
+
+def norm(width: int, config: UTNetConfig) -> nn.Module:
+    return nn.BatchNorm2d(width) if config.by_batch else ImageNorm(width)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions, each after norm and ReLU, with a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, config: UTNetConfig, stride: int = 1) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn1 = norm(inputs, config)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = norm(outputs, config)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut.extend([nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, stride, bias=False)])
+            self.shortcut.extend([norm(inputs, config), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, stride, bias=False)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv1(F.relu(self.bn1(x)))
@@ -127,11 +142,11 @@ class SkipAttention(SummaryAttention):
 class TransformerBlock(nn.Module):
     """Attention within a map, then one 1x1 convolution; both with a shortcut."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, config: UTNetConfig) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(width)
-        self.attn = MapAttention(width, dropout)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn1 = norm(width, config)
+        self.attn = MapAttention(width, config.dropout)
+        self.bn2 = norm(width, config)
         self.mlp = nn.Conv2d(width, width, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,13 +157,13 @@ class TransformerBlock(nn.Module):
 class TransformerDecoderBlock(nn.Module):
     """Enlarges the coarser map and adds what the finer one finds in it."""
 
-    def __init__(self, coarse: int, fine: int, dropout: float) -> None:
+    def __init__(self, coarse: int, fine: int, config: UTNetConfig) -> None:
         super().__init__()
-        self.bn_l = nn.BatchNorm2d(coarse)
-        self.bn_h = nn.BatchNorm2d(fine)
+        self.bn_l = norm(coarse, config)
+        self.bn_h = norm(fine, config)
         self.conv_ch = nn.Conv2d(coarse, fine, 1)
-        self.attn = SkipAttention(coarse, fine, dropout)
-        self.bn2 = nn.BatchNorm2d(fine)
+        self.attn = SkipAttention(coarse, fine, config.dropout)
+        self.bn2 = norm(fine, config)
         self.mlp = nn.Conv2d(fine, fine, 1, bias=False)
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
@@ -163,8 +178,9 @@ class Down(nn.Module):
     def __init__(self, inputs: int, config: UTNetConfig) -> None:
         super().__init__()
         outputs = 2 * inputs
-        halve = [nn.MaxPool2d(2), BasicBlock(inputs, outputs)] if config.max_pool else [BasicBlock(inputs, outputs, stride=2)]
-        self.blocks = nn.Sequential(*halve, TransformerBlock(outputs, config.dropout))
+        stride = 1 if config.max_pool else 2
+        self.blocks = nn.Sequential(*[nn.MaxPool2d(2)] * config.max_pool, BasicBlock(inputs, outputs, config, stride),
+                                    TransformerBlock(outputs, config))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.blocks(x)
@@ -175,8 +191,8 @@ class Up(nn.Module):
 
     def __init__(self, outputs: int, config: UTNetConfig) -> None:
         super().__init__()
-        self.attn_decoder = TransformerDecoderBlock(2 * outputs, outputs, config.dropout)
-        self.blocks = nn.Sequential(BasicBlock(2 * outputs, outputs))
+        self.attn_decoder = TransformerDecoderBlock(2 * outputs, outputs, config)
+        self.blocks = nn.Sequential(BasicBlock(2 * outputs, outputs, config))
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         return self.blocks(torch.cat([self.attn_decoder(coarse, fine), fine], dim=1))
@@ -185,10 +201,10 @@ class Up(nn.Module):
 class LastUp(nn.Module):
     """Joins a coarser map to the finest one by convolution alone."""
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, config: UTNetConfig) -> None:
         super().__init__()
         self.conv_ch = nn.Conv2d(2 * outputs, outputs, 1)
-        self.conv = nn.Sequential(BasicBlock(2 * outputs, outputs), BasicBlock(outputs, outputs))
+        self.conv = nn.Sequential(BasicBlock(2 * outputs, outputs, config), BasicBlock(outputs, outputs, config))
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=True)
@@ -201,7 +217,7 @@ class UTNetEncoder(nn.Module):
     def __init__(self, config: UTNetConfig) -> None:
         super().__init__()
         base = config.base
-        self.inc = nn.Sequential(BasicBlock(config.inputs, base), BasicBlock(base, base))
+        self.inc = nn.Sequential(BasicBlock(config.inputs, base, config), BasicBlock(base, base, config))
         self.down1 = Down(base, config)
         self.down2 = Down(2 * base, config)
         self.down3 = Down(4 * base, config)
@@ -225,7 +241,7 @@ class UTNet(UTNetEncoder):
         base = config.base
         self.down4 = Down(8 * base, config)
         self.up1, self.up2, self.up3 = (Up(width * base, config) for width in (8, 4, 2))
-        self.up4 = LastUp(base)
+        self.up4 = LastUp(base, config)
         self.outc = nn.Conv2d(base, config.classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,7 @@ class VerSeRecipe:
     ema_decay: float = 0.998
     half_size_until: float = 0.7  # share of a stage
     named_share: float = 0.6  # of batches go by name
-    encoder_share: float = 0.25  # of a cycle teaches the encoder alone
+    encoder_share: float = 0.35  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     @property
@@ -107,7 +107,7 @@ class VerSeRecipe:
 
     def build(self) -> nn.Module:
         network = build(VerSeConfig(self.base, self.width, self.feedforward, self.rounds, len(TARGETS), size=self.size,
-                                    dropout=COMPACT.dropout, parts=self.parts))
+                                    dropout=COMPACT.dropout, parts=self.parts, by_batch=COMPACT.by_batch))
         network.teacher = Teacher(self.width, len(TARGETS))
         return network
 
