@@ -13,7 +13,7 @@ from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request
-from InteractiveSegLib.predictors.verse import canvas_clicks, drop_islands, heart_mask, spread
+from InteractiveSegLib.predictors.verse import SETTLED, canvas_clicks, drop_islands, heart_mask, keep_settled, spread
 from InteractiveSegLib.terminology import HEART
 
 THREE = ("LV", "myocardium", "RV")
@@ -232,3 +232,22 @@ def test_by_name_only_the_largest_part_of_a_chamber_counts_in_the_volume_and_a_s
         drop_islands([Request(logits, (), None, target, (0, k)) for k, logits in enumerate(found)], found)
         assert all((logits[4:9, 4:9] > 0).all() for logits in found)
         assert (found[1][12:19, 12:19] > 0).all() == (parts == 2)
+
+
+def test_late_on_a_slice_an_answer_that_loses_the_mask_counts_around_the_click_alone():
+    image = np.zeros((60, 60), np.float32)
+    before = np.where(np.hypot(*(np.indices((60, 60)) - 30)) < 20, 5, -5).astype(np.float32)
+    clicks = (*[Click((30, 20 + n)) for n in range(SETTLED - 1)], Click((30, 11), positive=False))
+
+    def kept(answer, prompts):
+        logits = answer.copy()
+        keep_settled(logits, Request(image, prompts, before))
+        return logits
+
+    lost = np.full((60, 60), -5, np.float32)
+    mended = kept(lost, clicks)
+    assert mended[30, 11] < 0 and mended[30, 20] > 0 and (mended != before).sum() < 100, "the edge gives way where it was clicked"
+    assert np.array_equal(kept(lost, clicks[1:]), lost), "earlier an answer may change everything"
+    smaller = np.where(np.hypot(*(np.indices((60, 60)) - 30)) < 17, 5, -5).astype(np.float32)
+    assert np.array_equal(kept(smaller, clicks), smaller), "what resembles the mask before is taken as it is"
+    assert np.array_equal(kept(lost, (*clicks[:-1], Click((30, 30), positive=False))), lost), "the middle takes all of it away"

@@ -36,7 +36,7 @@ class ContextRecipe:
     warmup_steps: int = 200
     ema_decay: float = 0.998
     quarter_size_until: float = 0.2  # share of a cycle on canvases of a quarter of the size, sixteen times as fast
-    half_size_until: float = 0.95
+    half_size_until: float = 0.7
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:

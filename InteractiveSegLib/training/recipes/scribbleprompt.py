@@ -41,7 +41,7 @@ class ScribblePromptRecipe:
     weight_decay: float = 1e-4
     warmup_steps: int = 300
     ema_decay: float = 0.9985
-    half_size_until: float = 0.9  # share of a cycle on canvases of half the size: four times as many samples
+    half_size_until: float = 0.5  # share of a cycle on canvases of half the size: four times as many samples
     edited_share: float = 0.12  # of samples start from a damaged mask, as after an edit by hand
     carried_share: float = 0.2  # of samples start from a mask of another slice, as after a propagation
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)

@@ -96,9 +96,9 @@ class VerSeRecipe:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     ema_decay: float = 0.998
-    half_size_until: float = 0.7  # share of a stage
+    half_size_until: float = 0.4  # share of a stage
     named_share: float = 0.6  # of batches go by name
-    encoder_share: float = 0.35  # of a cycle teaches the encoder alone
+    encoder_share: float = 0.4  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     @property
