@@ -42,7 +42,7 @@ CPU = {
     "scribbleprompt": (Footprint(3, 27, 17.4), Footprint(16, 65, 52.5)),
     "multiverseg": (Footprint(3, 49, 3.5, 6.3), Footprint(76, 160, 101, 40)),
     "limnet": (Footprint(3, 60, 20), Footprint(124, 291, 60)),
-    "verse": (Footprint(5, 66, 16.5, 1.8), Footprint(180, 417, 130, 22)),
+    "verse": (Footprint(5, 105, 12, 1.2), Footprint(180, 417, 130, 22)),
     "tis": (Footprint(3, 78, 430, 152, 15),),
     PROPAGATION: (Footprint(7, 58, 0, 0.28, 4.8), Footprint(249, 344, 0, 16, 4.8)),
 }

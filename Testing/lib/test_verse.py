@@ -135,16 +135,13 @@ def test_with_norms_of_its_own_a_slice_is_the_same_alone_and_among_others(tmp_pa
 
 
 @pytest.mark.skipif(half_precision("cpu") is None, reason="this processor does not multiply bfloat16")
-def test_in_half_precision_own_weights_answer_alike_and_published_ones_stay_in_full(tmp_path, small):
+def test_in_half_precision_own_weights_answer_alike(tmp_path, small):
     torch.save(small.state_dict(), tmp_path / "own.pth")
-    torch.save({key: value for key, value in small.state_dict().items() if not key.startswith(CLICK_MODULES)},
-               tmp_path / "published.pth")
     images, prompts, targets = torch.rand(2, 1, 64, 64), torch.rand(2, 3, 64, 64), torch.tensor([0, 2])
     expected = small(images, prompts, targets)[-1]
     answer = verse.load(tmp_path / "own.pth", "cpu")(images, prompts, targets)[-1]
     assert answer.dtype == torch.bfloat16
     torch.testing.assert_close(answer.float(), expected, rtol=0.1, atol=0.1 * expected.std().item())
-    torch.testing.assert_close(verse.load(tmp_path / "published.pth", "cpu")(images, prompts, targets)[-1], expected)
 
 
 @pytest.mark.parametrize("change, reason", [

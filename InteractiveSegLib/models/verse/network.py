@@ -151,6 +151,6 @@ def load(path: Path, device: str) -> VerSe:
         log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
                     path.name, ", ".join(drawn))
     network.to(device, memory_format=torch.channels_last).eval()
-    if not drawn and device == "cpu":  # trained here, in bfloat16: on a processor that multiplies it itself the quicker way
+    if not drawn and device == "cpu" and config.width < PUBLISHED.width:  # trained here in bfloat16, which some CPUs multiply
         network.precision = half_precision(device)
     return lower_weights(network, network.precision)
