@@ -13,7 +13,15 @@ from InteractiveSegLib.geometry import Canvas
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request
-from InteractiveSegLib.predictors.verse import SETTLED, canvas_clicks, drop_islands, heart_mask, keep_settled, spread
+from InteractiveSegLib.predictors.verse import (
+    SETTLED,
+    VerSePredictor,
+    canvas_clicks,
+    drop_islands,
+    heart_mask,
+    keep_settled,
+    spread,
+)
 from InteractiveSegLib.terminology import HEART
 
 THREE = ("LV", "myocardium", "RV")
@@ -251,3 +259,16 @@ def test_late_on_a_slice_an_answer_that_loses_the_mask_counts_around_the_click_a
     smaller = np.where(np.hypot(*(np.indices((60, 60)) - 30)) < 17, 5, -5).astype(np.float32)
     assert np.array_equal(kept(smaller, clicks), smaller), "what resembles the mask before is taken as it is"
     assert np.array_equal(kept(lost, (*clicks[:-1], Click((30, 30), positive=False))), lost), "the middle takes all of it away"
+
+
+def test_a_session_keeps_a_nearly_right_mask_that_the_network_loses_late(session_of, heart, monkeypatch):
+    session = session_of(targets=("LV",), mode="click")
+    for n in range(SETTLED - 1):
+        session.add(Click((2, 70, 86 + n)))
+    session.set_mask(heart[1])
+    nothing = np.full(session.shape[1:], -5, np.float32)
+    monkeypatch.setattr(VerSePredictor, "by_clicks", lambda self, requests, *_: [nothing.copy() for _ in requests])
+    edge = int(np.flatnonzero(heart[1][2, 70])[0])
+    session.add(Click((2, 70, edge), positive=False))
+    assert not session.mask[2, 70, edge]
+    assert session.mask[2].sum() > 0.9 * heart[1][2].sum()
