@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..device import choose_device, set_threads
 from ..evaluation.report import write_rows
-from ..evaluation.volumes import report
+from ..evaluation.volumes import reach, report
 from ..evaluation.volumes.items import load_volumes
 from ..evaluation.volumes.peers import has_slicer
 from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpolating, Method, Propagating, evaluate
@@ -48,12 +48,15 @@ NEEDS = {
 EXAMPLES = """examples:
   interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
   interactive-seg volumes --data ../shared/data/dev --task '*hippocampus*/*' --methods mrf,no-mrf --out results/hippocampus
+  interactive-seg volumes --data ../shared/data/dev --reach --memory-weights runs/limnet-memory/weights.safetensors --out reach
 
 A round is one click, on the slice with the largest error, in the middle of its largest part; then the volume is made anew.
 methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt and scribbleprompt-mrf (its clicks,
 LIM-Net's propagation), interpolation and filled (LIM-Net's or ScribblePrompt's clicks, Fill between slices), seeds (Grow
 from seeds in 3D), contours (not clicks: as many slices as rounds, contoured perfectly, Fill between slices). Those whose
-weights are not shipped are left out by default. rounds worse: after which Dice fell by more than 0.005."""
+weights are not shipped are left out by default. rounds worse: after which Dice fell by more than 0.005.
+
+--reach: no clicks; each object's widest slice is given as it is in truth and carried both ways, beside a copy of its mask."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -71,6 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--methods", help=f"some of {','.join(METHODS)} (default: all that can run)")
     add("--max-volumes", type=int, metavar="N", help="volumes per task, spread over subjects (default: all)")
     add("--rounds", type=int, default=ROUNDS, metavar="N", help=f"clicks per volume (default: {ROUNDS})")
+    add("--reach", action="store_true", help="how far one true slice is carried, instead of clicks")
     add("--weights", type=Path, help="RITM's weights file (default: the shipped one)")
     add("--memory-weights", type=Path, help="XMem's weights file (default: the shipped one)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
@@ -83,14 +87,16 @@ def run(args: argparse.Namespace) -> int:
     if args.rounds < 1 or (args.max_volumes is not None and args.max_volumes < 1):
         raise InteractiveSegError("--rounds and --max-volumes count from 1: give more, or leave them out.")
     args.device, threads = choose_device(args.device), set_threads(args.threads)
-    methods = make_methods(args)
+    methods = [] if args.reach else make_methods(args)
     volumes = load_volumes(args.data, args.task, args.max_volumes, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    progress = tqdm(evaluate(methods, volumes, args.rounds), total=len(volumes) * len(methods), unit="run")
-    rows = write_rows(progress, args.out / "rows.csv")
-    text = report.table(rows)
+    rows = reach.evaluate(volumes, args.memory_weights, args.device) if args.reach else evaluate(methods, volumes, args.rounds)
+    total = len(volumes) * len(reach.METHODS if args.reach else methods)
+    rows = write_rows(tqdm(rows, total=total, unit="run"), args.out / "rows.csv")
+    text = (reach if args.reach else report).table(rows)
     (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
-    report.plot(rows, args.out / "curve.png", f"{args.rounds} rounds, {len(volumes)} volumes")
+    if not args.reach:
+        report.plot(rows, args.out / "curve.png", f"{args.rounds} rounds, {len(volumes)} volumes")
     record = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
               "device": args.device, "threads": threads, "seed": args.seed, "weights_sha256": hashes(args)}
     (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,7 @@
 """Volumes on the command line: `segment --propagate`, the robot's rounds, `volumes` with its peers, and speed."""
+import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from shapes import affine_of, ellipsoid, overlap
 from InteractiveSegLib import InteractiveSession
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.demo_study import write_volume
+from InteractiveSegLib.evaluation.volumes import reach
 from InteractiveSegLib.evaluation.volumes.items import Volume, load_volumes
 from InteractiveSegLib.evaluation.volumes.peers import fill_between, grow_from_seeds, has_slicer
 from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, evaluate
@@ -105,6 +108,24 @@ def test_the_volumes_command_writes_rows_table_and_curve(files, capsys):
                             (["--rounds", "0"], "count from 1")):
         assert main(["volumes", "--data", "p.npz", "--out", "results", "--methods", "scribbleprompt", *words]) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_reach_counts_the_slices_that_one_true_slice_was_carried_to(files, capsys):
+    a_pack(files / "p.npz")
+    words = ["volumes", "--data", "p.npz", "--task", "*/ball", "--max-volumes", "1", "--out", "results", "--reach"]
+    assert main(words) == 0
+    shown = BALL.any(axis=(1, 2)).sum()
+    assert re.search(rf"\| p/ball \| 1 \| LIM-Net \| \d\.0 \| {shown - 1}\.0 \| [01]\.\d\d", capsys.readouterr().out)
+    with (files / "results" / "rows.csv").open() as rows:
+        ours, copy = csv.DictReader(rows)
+    assert float(ours["dice"]) > float(copy["dice"])  # a ball's slices grow smaller; a copy does not
+    start = reach.widest(BALL)
+    gap = BALL.copy()
+    gap[start + 1] = False  # a slice that was lost, and a perfect one behind it
+    volume = Volume("p/ball", "p", "a", "a", BALL, BALL, (3.0, 1.0, 1.0))
+    found = reach.measure(volume, gap)
+    assert found["reached"] == np.flatnonzero(BALL.any(axis=(1, 2))).tolist().index(start) and found["of"] == shown - 1
+    assert found["dice_1"] == 0.5 and found["dice_2"] == 1
 
 
 def test_the_weights_that_are_given_are_those_that_carry_masks(tmp_path, capsys):
