@@ -1,14 +1,18 @@
-"""What the brightness of a slice says of a mask that was carried to it: object, or what surrounds it? Knows tensors only.
+"""What a slice says of a mask that was carried to it: by its brightness, object or surroundings; by the slice before, where to.
 
-Ours: neither XMem nor LIM-Net looks at the pixels' own brightness or has a rule for where an object ends.
+Knows tensors only. Ours: neither XMem nor LIM-Net looks at the pixels' own brightness, lays a slice over the one before, or has a
+rule for where an object ends.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 
 import torch
 from torch.nn import functional as F
+
+from .models.limnet.propagation import Drawn
+from .motion import blurred, displacement, followed
 
 BINS = 24  # of brightness
 TAIL = 0.01  # share of the pixels beyond the first and the last bin, either
@@ -16,9 +20,11 @@ RARE = 0.01  # added to the share of each bin, so that a brightness never seen d
 RING = 0.3  # width of the surroundings in radii of the object
 LIMIT = 2.0  # of a bin's log ratio
 WEIGHT = 1.0  # of the pixels' log ratio beside the network's logit
+EDGE = 1.5  # pixels that the edge of the mask of the slice before is blurred by
+SURE = 0.02  # least doubt of that mask
 BLUR = 5  # side of the square that a pixel's log ratio is averaged over
-FAINT = 0.002  # probability below which the network knows better, whatever the pixels look like
-UNLIKE = -0.2  # likeness below which an object is taken to have ended
+FAINT = 0.002  # least doubt of the network, which may be surer than the slice before
+UNLIKE = 0.0  # likeness below which an object is taken to have ended
 TELLING = 0.1  # mean log ratio of the object's own pixels below which it looks like its surroundings, for endless pixels
 
 
@@ -72,11 +78,33 @@ def blurring(side: int, device: torch.device) -> torch.Tensor:
     return near / near.sum(dim=1, keepdim=True)
 
 
-class AppearanceGuide:
-    """Judges carried masks by the slices whose masks are known, object by object."""
+class Ways:
+    """How neighbouring slices lie over each other, kept for those that are kept: a second round finds it done."""
 
-    def __init__(self, frames: Mapping[int, torch.Tensor], given: Mapping[int, torch.Tensor]) -> None:
-        """frames: index -> brightness (H, W) as the network sees it; given: index -> (objects, H, W) in [0, 1]."""
+    def __init__(self, kept: Container[int] = range(0)) -> None:
+        self.kept = kept
+        self.known: dict[tuple[int, int], torch.Tensor] = {}
+
+    def between(self, here: Drawn, before: Drawn) -> torch.Tensor:
+        """See `motion.displacement`; in half precision from the start, so that every round sees the same."""
+        pair = here.index, before.index
+        if pair in self.known:
+            return self.known[pair].float()
+        way = displacement(here.frame, before.frame).half()
+        if here.index in self.kept:
+            self.known[pair] = way
+        return way.float()
+
+
+class SliceGuide:
+    """Judges carried masks, object by object, by the slices whose masks are known and by the slice before."""
+
+    def __init__(self, frames: Mapping[int, torch.Tensor], given: Mapping[int, torch.Tensor], ways: Ways | None = None) -> None:
+        """frames: index -> brightness (H, W) as the network sees it; given: index -> (objects, H, W) in [0, 1].
+
+        ways: of earlier rounds through the same slices, kept by the caller.
+        """
+        self.ways = Ways() if ways is None else ways
         self.looks: list[Appearance | None] = []
         for n in range(len(next(iter(given.values())))):
             known = {index: masks[n] > 0.5 for index, masks in given.items() if (masks[n] > 0.5).any()}
@@ -92,15 +120,16 @@ class AppearanceGuide:
             self._frame, self._ratios = frame, torch.stack([none if look is None else look.ratios(frame) for look in self.looks])
         return self._ratios
 
-    def weigh(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-        """The probabilities (objects, H, W) in the light of the slice's pixels: of each place's own and those around it."""
-        down, across = (blurring(side, frame.device) for side in frame.shape)
-        evidence = down @ self.ratios(frame) @ across.t()
-        weighed = (found.float().clamp(FAINT, 1 - FAINT).logit() + WEIGHT * evidence).sigmoid()
-        return torch.where(found > FAINT, weighed, found.float())
+    def weigh(self, here: Drawn, before: Drawn) -> torch.Tensor:
+        """The probabilities (objects, H, W), weighed with the slice before's, moved, and with the slice's own pixels."""
+        down, across = (blurring(side, here.frame.device) for side in here.frame.shape)
+        evidence = down @ self.ratios(here.frame) @ across.t()
+        carried = followed(before.masks.float(), self.ways.between(here, before)) > 0.5
+        prior = blurred(carried.float(), EDGE).clamp(SURE, 1 - SURE).logit()
+        return (here.masks.float().clamp(FAINT, 1 - FAINT).logit() + prior + WEIGHT * evidence).sigmoid()
 
-    def left(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    def left(self, here: Drawn) -> torch.Tensor:
         """Bool (objects,): what is drawn looks clearly more like the surroundings of the known masks than like them."""
-        seen = zip(self.looks, self.ratios(frame), found > 0.5)
+        seen = zip(self.looks, self.ratios(here.frame), here.masks > 0.5)
         unlike = [look is not None and look.likeness(ratios, mask) < UNLIKE for look, ratios, mask in seen]
-        return torch.tensor(unlike, device=found.device)
+        return torch.tensor(unlike, device=here.masks.device)

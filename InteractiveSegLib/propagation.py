@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from . import models
-from .appearance import AppearanceGuide
+from .appearance import SliceGuide, Ways
 from .device import half_precision, send
 from .geometry import Canvas, Window, normalise
 from .interpolation import Between
@@ -108,6 +108,7 @@ class Propagator:
         self.on_canvas = lru_cache(maxsize=2 * AHEAD)(self.drawn)  # the guide looks at a slice again soon after it is encoded
         ahead = min(AHEAD, self.plan.batch) if self.device.type == "cuda" else 1
         self.slices = EncodedSlices(self.network, self.on_canvas, self.plan.kept, self.precision, ahead)
+        self.ways = Ways(self.slices.kept)
 
     def drawn(self, index: int) -> torch.Tensor:
         """A slice as the networks see it: (1, size, size) in [0, 1]."""
@@ -174,7 +175,7 @@ class Propagator:
             given = {index: self.masks_on_canvas(masks) for index, masks in inner.items()}
             frames = {index: self.network.normalise(self.on_canvas(index)[None])[0, 0] for index in given}
             runs = propagate(self.network, self.slices, given, range(first, last + 1), self.config, self.patience, self.precision,
-                             AppearanceGuide(frames, given))
+                             SliceGuide(frames, given, self.ways))
             for index, tensor in runs:
                 if index in inner:
                     found[index] = inner[index] * np.uint8(255)

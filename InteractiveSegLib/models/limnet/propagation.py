@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -20,13 +20,22 @@ from .xmem import STRIDE, Features, XMem, aggregate
 Encode = Callable[[int, Sequence[int]], Features]  # an index, and those that will be asked for next
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A slice and what is drawn on it. frame: brightness (H, W); masks: (objects, H, W) in [0, 1]."""
+
+    index: int
+    frame: torch.Tensor
+    masks: torch.Tensor
+
+
 class Guide(Protocol):
-    """What a slice's brightness, frame (H, W), says of masks that were carried to it, found (objects, H, W) in [0, 1]."""
+    """What a slice's brightness, and the slice before, say of masks that were carried to it."""
 
-    def weigh(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-        """The probabilities in the light of the slice's pixels."""
+    def weigh(self, here: Drawn, before: Drawn) -> torch.Tensor:
+        """Its probabilities (objects, H, W) in the light of both."""
 
-    def left(self, frame: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    def left(self, here: Drawn) -> torch.Tensor:
         """Bool (objects,): which ones are no longer there."""
 
 
@@ -198,15 +207,17 @@ def sweep(
     show nothing. The memory keeps the network's own masks: weighed ones drifted away.
     """
     ahead = set(indices) & set(masks)
-    nothing, there = 0, 1.0
+    nothing, there, before = 0, 1.0, None
     for n, index in enumerate(indices):
         features = encode_slice(index, indices[n + 1:])
         found = tracker.step(features, masks.get(index), last=index == indices[-1])
+        here = Drawn(index, crop(features.frame[0, 0], *tracker.size).float(), found)
         if guide is not None and index not in masks:
-            frame = crop(features.frame[0, 0], *tracker.size).float()
+            here = replace(here, masks=guide.weigh(here, before))
             if not ahead:
-                there = there * ~guide.left(frame, found)[:, None, None]
-            found = guide.weigh(frame, found) * there
+                there = there * ~guide.left(here)[:, None, None]
+            here = replace(here, masks=here.masks * there)
+        found, before = here.masks, here
         yield index, found
         ahead.discard(index)
         nothing = 0 if (found > 0.5).any() else nothing + 1
