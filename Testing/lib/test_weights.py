@@ -1,14 +1,17 @@
 """Weight files come from strangers: what is shipped is checked, what is given is read without trust."""
 import json
 import pickle
+import re
 import shutil
 
 import pytest
 import torch
 from shapes import overlap
 
-from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
+from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, models
 from InteractiveSegLib.models import list_families
+from InteractiveSegLib.training.export import COMMERCIAL
+from InteractiveSegLib.training.sets import objection
 from InteractiveSegLib.weights import read_manifest, read_state, sha256, shipped_file, weights_folder
 
 
@@ -82,3 +85,32 @@ def test_shipped_weights_of_families_that_segment_anything_find_a_disk_in_three_
         session.add(Click(click))
     assert overlap(session.mask, truth) > 0.6
     assert not session.mask[90, 10]
+
+
+@pytest.fixture
+def commercial(monkeypatch):
+    """The weights for commercial use instead of the others."""
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(weights_folder() / "commercial"))
+    models.load.cache_clear()
+    yield
+    models.load.cache_clear()
+
+
+def test_the_folder_for_commercial_use_holds_nothing_else_and_works_alone(commercial, a_disk):
+    entries = read_manifest()
+    assert {entry["family"] for entry in entries} == {"scribbleprompt", "multiverseg"}
+    for entry in entries:
+        assert entry["licence"] == COMMERCIAL and entry["id"].endswith("-commercial")
+        card = (weights_folder() / entry["card"]).read_text(encoding="utf8")
+        assert entry["sha256"] in card and COMMERCIAL in card
+        used = re.findall(r"^\| (\w+) \| [^|]+ \| \d+ \| \d+ \| (.+) \|$", card, re.MULTILINE)
+        assert used and not [name for name, licence in used if objection(licence)], "every set that it learnt from allows it"
+        assert sha256(shipped_file(entry["family"])) == entry["sha256"]
+    image, truth = a_disk
+    for model in ("scribbleprompt", "multiverseg"):
+        session = InteractiveSession(image, model=model)
+        for click in ((40, 70), (28, 70), (52, 70)):
+            session.add(Click(click))
+        assert overlap(session.mask, truth) > 0.6
+    with pytest.raises(InteractiveSegError, match="No weights for 'verse' are shipped"):
+        InteractiveSession(image, model="verse", targets=("LV",)).predict()
