@@ -195,7 +195,7 @@ def test_the_quality_network_learns_from_what_the_other_networks_got_wrong(bundl
     monkeypatch.setattr(round_pairs, "FEWEST", 20)
     recipe = LIMNetFusionRecipe(bundle, width=4, depths=(1, 1, 1, 1), batch=16, learning_rate=3e-3, warmup_steps=5)
     trainer = Trainer(recipe, tmp_path)
-    trainer.train(steps=30, workers=0)
+    trainer.train(steps=90, workers=0)
     assert trainer.figures["right"] > 0.6
     path = tmp_path / "quality.pt"
     torch.save(trainer.model.state_dict(), path)
