@@ -10,8 +10,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
-LEVELS = (4, 2)  # canvas pixels to one, level after level
-STEPS = 5  # on each level
+SIDES = (28, 56)  # pixels of a slice's shorter side on each level, about
+STEPS = 5  # on each
 SMOOTH = 2.5  # sigma of the displacement, pixels of the level
 BLUR = 1.0  # sigma of the slices, pixels of the level
 FLAT = 1e-3  # added to the squared gradient, so that flat regions stay
@@ -48,13 +48,18 @@ def moved(x: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(x[None], places[None], padding_mode="border", align_corners=False)[0]
 
 
+def levels(x: torch.Tensor) -> tuple[int, ...]:
+    """For maps (..., H, W): how many of their pixels are one of a level's."""
+    return tuple(max(1, round(min(x.shape[-2:]) / side)) for side in SIDES)
+
+
 def displacement(frame: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """Where each place of a slice was on the one before, in pixels of the last of LEVELS: (2, h, w), see `followed`.
+    """Where each place of a slice was on the one before, in pixels of the last level: (2, h, w), see `followed`.
 
     frame, before: brightness (H, W), of any scale.
     """
     found, last = None, 1
-    for level in LEVELS:
+    for level in levels(frame):
         pair = blurred(F.avg_pool2d(torch.stack([frame, before]), level, ceil_mode=True), BLUR)
         pair = pair / (pair[0].std() + 1e-6)
         if found is None:
@@ -74,4 +79,4 @@ def displacement(frame: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 def followed(masks: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
     """(n, H, W) of the slice before, read where `displacement` says that each place was."""
-    return moved(masks, F.interpolate(way[None], masks.shape[-2:], mode="bilinear", align_corners=False)[0] * LEVELS[-1])
+    return moved(masks, F.interpolate(way[None], masks.shape[-2:], mode="bilinear", align_corners=False)[0] * levels(masks)[-1])
