@@ -81,14 +81,17 @@ def relight(image: np.ndarray, rng: np.random.Generator, inverted_share: float =
     return np.clip(image, 0, 1).astype(np.float32)
 
 
-def damaged(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A mask as another tool might have left it: edge moved in and out, parts missing or added. Bool, same shape."""
+def damaged(target: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """A mask as another tool might have left it: edge moved in and out, parts missing or added. Bool, same shape.
+
+    strength: how far the edge moves, a third of the usual leaves the mask nearly right.
+    """
     inside = ndimage.distance_transform_edt(target) - ndimage.distance_transform_edt(~target)
     size = np.sqrt(target.sum())
     rows, columns = target.shape
     noise = smooth_noise(rng, max(rows, columns), int(rng.integers(3, 9)))[0, :rows, :columns]
-    wobble = noise * rng.uniform(0.02, 0.25) * size
-    return inside + wobble + rng.normal(0, 0.08) * size > 0
+    wobble = noise * rng.uniform(0.02, 0.25)
+    return inside + (wobble + rng.normal(0, 0.08)) * size * strength > 0
 
 
 def carried(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -177,21 +177,19 @@ class ContextStream(IterableDataset):
     """Endless batches of (images, truths, masks), each (B, 1 + S, size, size); [:, 0] is the target.
 
     masks: what a user might have accepted, the truth or at times a damaged one. S is the same within a batch: uniform 1 to
-    usual, or for a few batches up to largest. B is what keeps B * (1 + S) near to `entries`.
+    largest (section 4; without examples ScribblePrompt answers). B is what keeps B * (1 + S) near to `entries`.
     """
 
-    def __init__(self, tasks: ContextTasks, seed: int, entries: int, usual: int, largest: int, large_share: float,
-                 damaged_share: float) -> None:
+    def __init__(self, tasks: ContextTasks, seed: int, entries: int, largest: int, damaged_share: float) -> None:
         self.tasks, self.seed, self.entries = tasks, seed, entries
-        self.usual, self.largest, self.large_share, self.damaged_share = usual, largest, large_share, damaged_share
+        self.largest, self.damaged_share = largest, damaged_share
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         worker = get_worker_info()
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         while True:
-            large = self.largest > self.usual and rng.random() < self.large_share
-            count = 1 + int(rng.integers(self.usual + 1, self.largest + 1) if large else rng.integers(1, self.usual + 1))
+            count = 1 + int(rng.integers(1, self.largest + 1))
             drawn = [self.tasks.draw(rng, count) for _ in range(max(1, self.entries // count))]
             images, truths = (np.stack(arrays) for arrays in zip(*drawn))
             masks = truths.copy()

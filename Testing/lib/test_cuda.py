@@ -154,7 +154,7 @@ def bundle(tmp_path_factory):
 
 RECIPES = {
     "scribbleprompt": (ScribblePromptRecipe, {"features": (8, 16), "size": 32, "batch": 4}),
-    "multiverseg": (MultiverSegRecipe, {"features": (8, 16), "size": 32, "entries": 12, "usual_context": 3,
+    "multiverseg": (MultiverSegRecipe, {"features": (8, 16), "size": 32, "entries": 12,
                                         "largest_context": 3, "quarter_size_until": 0.0}),
     "limnet-click": (LIMNetClickRecipe, {"width": 4, "context": 8, "modules": (1, 1, 1), "depth": 1, "stem": 8, "size": 64,
                                          "small": 64, "batch": 4}),

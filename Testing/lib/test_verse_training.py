@@ -7,6 +7,7 @@ from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.device import FLOAT32
+from InteractiveSegLib.evaluation.metrics import dice
 from InteractiveSegLib.models import verse
 from InteractiveSegLib.models.verse.decoder import Parts
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
@@ -90,6 +91,21 @@ def test_clicks_go_where_the_mask_is_wrong():
         for row, column, positive in next_clicks(truth, mask, nothing, seed):
             assert truth[row, column] == positive and mask[row, column] != positive
     assert next_clicks(truth, truth, nothing, 0) == []
+
+
+def test_some_second_passes_begin_after_many_clicks_with_a_mask_that_is_nearly_right():
+    truths = np.zeros((60, 64, 64), bool)
+    truths[:, 20:44, 16:50] = True
+    truths[::4] = False
+    clicks, previous = [[] for _ in truths], torch.zeros(60, 1, 64, 64)
+    VerSeRecipe("", late_share=0.5).begin_late(truths, clicks, previous, np.random.default_rng(0))
+    late = [n for n in range(60) if clicks[n]]
+    assert 15 < len(late) < 30 and not any(n % 4 == 0 for n in late), "nothing can be clicked where nothing is"
+    assert max(len(clicks[n]) for n in late) > 6
+    for n in range(60):
+        assert all(truths[n, row, column] == positive for row, column, positive in clicks[n])
+        assert (dice(truths[n], previous[n, 0].numpy() > 0.5) > 0.8) if clicks[n] else not previous[n].any()
+    assert min(dice(truths[n], previous[n, 0].numpy() > 0.5) for n in late) < 0.96
 
 
 @pytest.mark.parametrize("recipe, options", [

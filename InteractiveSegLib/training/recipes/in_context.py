@@ -27,9 +27,7 @@ class ContextRecipe:
     size: int = 128
     entries: int = 32  # images in a batch, targets and examples together
     turns: int = 3  # images of a batch's task that are the target in turn, all others its examples
-    usual_context: int = 6
     largest_context: int = 64
-    large_share: float = 0.06  # of batches have more examples than usual
     damaged_share: float = 0.1  # of examples have a mask that is not exact
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -40,8 +38,8 @@ class ContextRecipe:
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
     def batches(self, seed: int, workers: int) -> Iterator[list[torch.Tensor]]:
-        stream = ContextStream(ContextTasks(read_bundle(self.bundle), self.size), seed, self.entries, self.usual_context,
-                               self.largest_context, self.large_share, self.damaged_share)
+        stream = ContextStream(ContextTasks(read_bundle(self.bundle), self.size), seed, self.entries,
+                               self.largest_context, self.damaged_share)
         return iter(DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0))
 
     def prepare(self, batch: list[torch.Tensor], progress: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

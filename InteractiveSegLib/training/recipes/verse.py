@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -18,11 +19,13 @@ from ...models.verse.decoder import WHOLE, Parts
 from ...models.verse.fuser import draw_prompts
 from ...models.verse.network import COMPACT, VerSeConfig, build
 from ...models.verse.queries import pad_clicks
+from ..augment import damaged
 from ..bundle import read_bundle
 from ..cardiac import TARGETS, HeartBatches, Hearts
 from ..teacher import Teacher
 
 MOST_CLICKS = 6  # in one step; several at once let few steps reach the many clicks that a hard structure collects
+MOST_EARLIER = 12  # clicks before a late one
 CORRECTION_WEIGHT = 0.8  # of a pass after the first (published)
 
 Clicks = list  # of (row, column, positive), in the order in which they were given
@@ -51,10 +54,10 @@ def first_clicks(truth: np.ndarray, strokes: np.ndarray, rng: np.random.Generato
     return found
 
 
-def correcting_clicks(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Clicks:
-    """One click in the largest error, or one in each of the largest errors as they remain when the one before is mended."""
+def correcting_clicks(truth: np.ndarray, mask: np.ndarray, count: int, rng: np.random.Generator) -> Clicks:
+    """A click in each of the `count` largest errors, as they remain when the one before is mended."""
     mask, found = mask.copy(), []
-    for _ in range(1 if rng.random() < 0.5 else rng.integers(2, MOST_CLICKS + 1)):
+    for _ in range(count):
         region, positive = robot.error_region(truth, mask)
         if not region.any():
             break
@@ -66,7 +69,17 @@ def correcting_clicks(truth: np.ndarray, mask: np.ndarray, rng: np.random.Genera
 def next_clicks(truth: np.ndarray, mask: np.ndarray | None, strokes: np.ndarray, seed: int) -> Clicks:
     """New clicks on a slice, mask None: the first ones. A pure function, for worker processes."""
     rng = np.random.default_rng(seed)
-    return first_clicks(truth, strokes, rng) if mask is None else correcting_clicks(truth, mask, rng)
+    if mask is None:
+        return first_clicks(truth, strokes, rng)
+    return correcting_clicks(truth, mask, 1 if rng.random() < 0.5 else rng.integers(2, MOST_CLICKS + 1), rng)
+
+
+def late_start(truth: np.ndarray, seed: int) -> tuple[np.ndarray, Clicks]:
+    """A mask that is nearly right, and the clicks that may have led there. A pure function, for worker processes."""
+    rng = np.random.default_rng(seed)
+    clicks = [(*click_in(robot.largest_component(truth), rng), True)]
+    clicks += correcting_clicks(truth, damaged(truth, rng), rng.integers(2, MOST_EARLIER), rng)
+    return damaged(truth, rng, 0.3), clicks
 
 
 def click_tensors(clicks: Sequence[Clicks], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,6 +111,7 @@ class VerSeRecipe:
     ema_decay: float = 0.998
     half_size_until: float = 0.4  # share of a stage
     named_share: float = 0.6  # of batches go by name
+    late_share: float = 0.25  # of second passes start from a mask that is nearly right after many clicks
     encoder_share: float = 0.4  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
 
@@ -133,6 +147,14 @@ class VerSeRecipe:
         loss = teacher_loss(found, batch)
         yield loss, {"loss, encoder": loss.item()}
 
+    def begin_late(self, truths: np.ndarray, clicks: list[Clicks], previous: torch.Tensor, rng: np.random.Generator) -> None:
+        """Put a late start in place of what some samples were answered: their clicks, and the mask before, with a soft edge."""
+        late = [n for n, truth in enumerate(truths) if truth.any() and rng.random() < self.late_share]
+        starts = self.run(late_start, [truths[n] for n in late], rng.integers(2**31, size=len(late)).tolist())
+        for n, (mask, earlier) in zip(late, starts):
+            clicks[n] = earlier
+            previous[n, 0] = torch.from_numpy(ndimage.uniform_filter(mask.astype(np.float32), 3))
+
     def answer_losses(self, model: nn.Module, batch: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
         """Two passes: by name and then with clicks, or with clicks and then with more."""
         by_name = bool((batch[2] >= 0).all())
@@ -145,6 +167,8 @@ class VerSeRecipe:
         truths, drawn = truth[:, 0].bool().cpu().numpy(), strokes.cpu().numpy()
         clicks, previous = [[] for _ in truths], torch.zeros_like(truth)
         for step in range(2):
+            if step == 1:
+                self.begin_late(truths, clicks, previous, rng)
             if step == 1 or not by_name:
                 masks = [None] * len(truths) if step == 0 else list((previous[:, 0] > 0.5).cpu().numpy())
                 seeds = rng.integers(2**31, size=len(truths)).tolist()
