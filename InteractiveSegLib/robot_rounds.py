@@ -32,13 +32,14 @@ def play(
 
     Yields the mask, bool (k, j, i), after each. fuse: see InteractiveSession.propagate; memory: a file of XMem's weights.
     """
-    rng = np.random.default_rng(seed)
+    rng, clicked = np.random.default_rng(seed), []
     while True:
         click = next_click(truth, session.mask, rng, session.axis)
         if click is None:
             return
         session.add(click)
-        if session.mask.any():  # a first click may find nothing
+        clicked.append(click.position[session.axis])
+        if np.moveaxis(session.mask, session.axis, 0)[clicked].any():  # a first click may find nothing
             for _ in session.propagate(fuse=fuse, weights=memory):
                 pass
         yield session.mask.copy()

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Slices = Optional[Union[int, Iterable[int]]]
 Known = tuple[frozenset[int], ...]  # per target, slices whose mask is the user's
+Answers = Mapping[tuple[int, int], np.ndarray]  # (label, slice) -> logits (rows, columns) of the model, to no prompt
+NEAR = 0.6  # weight of what was carried beside such an answer on the slice next to a known one
+FADING = 0.5  # by which that weight shrinks with each slice further on
+LEAST_DOUBT = 0.02  # probability that what was carried is wrong
+SUREST = 4.0  # logit of an answer, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +61,9 @@ def checksums(stack: np.ndarray) -> np.ndarray:
 
 
 def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
-    """Per target, the slices along an axis whose mask is the user's: prompted, or edited since the last round.
+    """Per target, the slices along an axis whose mask is the user's: prompted, or edited since the last round or answer.
 
-    Where nothing was prompted, every slice that shows the target is taken to be the user's.
+    Where there are none, every slice that shows the target is taken to be the user's.
     """
     stack = np.moveaxis(session.labels, axis, 0)
     rounds = session.rounds if session.rounds is not None and session.rounds.axis == axis else None
@@ -69,8 +74,17 @@ def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
         shown = set(np.flatnonzero((stack == label).any(axis=(1, 2))).tolist())
         if rounds:
             own |= rounds.known[label - 1] | (edited if len(session.targets) == 1 else edited & shown)
+        elif session.rounds is None:
+            own |= {key[1] for key, state in states.items() if (key[0], key[2]) == (axis, label) and state.logits is not None
+                    and not session.is_current(key, state)}
         known.append(frozenset(own or shown))
     return tuple(known)
+
+
+def unasked(states: Mapping, axis: int) -> Answers:
+    """What the model itself answered for slices along an axis that nobody spoke to, as VerSe does by name."""
+    return {(label, index): state.logits for (a, index, label), state in states.items()
+            if a == axis and state.logits is not None and not state.prompts}
 
 
 def check_slices(slices: Slices, known: Known, stack: np.ndarray) -> Known:
@@ -141,6 +155,7 @@ def propagated(
     known = spoken_to(session, states, axis)
     start = check_slices(from_slice, known, stack)
     extent = check_extent(extent, start, len(stack))
+    answers = unasked(states, axis)
     fusing = has_quality() if fuse is None else fuse
     while True:
         try:
@@ -148,7 +163,7 @@ def propagated(
                 plan = propagation_plan(session.plan, session.shape, weights)
                 place = session.image, axis, session.placement.spacing
                 propagators[axis, weights] = Propagator(*place, plan, session.window, weights)
-            return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, fusing))
+            return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, answers, fusing))
         except (RuntimeError, MemoryError) as error:
             failure = device_failure(error)
             if not failure:
@@ -158,7 +173,8 @@ def propagated(
 
 
 def carry_all(
-    propagator: Propagator, before: np.ndarray, known: Known, start: Known, extent: range, found: dict[int, Found]
+    propagator: Propagator, before: np.ndarray, known: Known, start: Known, extent: range, answers: Answers,
+    found: dict[int, Found]
 ) -> Iterator[Progress]:
     """Fill `found`, label -> what was carried, and yield a Progress per slice.
 
@@ -177,20 +193,36 @@ def carry_all(
             done += 1
             for n, label in enumerate(labels):
                 found[label] = {i: shares[n] for i, shares in carried.items()}
-            yield Progress(index, done, max(done, total), settled(found, index, before[index], known))
+            yield Progress(index, done, max(done, total), settled(found, index, before[index], known, answers))
 
 
-def settled(found: dict[int, Found], index: int, before: np.ndarray, known: Known) -> np.ndarray:
+def weighed(carried: np.ndarray, answer: np.ndarray, distance: int) -> np.ndarray:
+    """Probability, float32 (rows, columns), by what was carried over `distance` slices and the model's own answer, as logits.
+
+    Ours: an answer to no prompt sees the slice, a carried mask what the user said elsewhere, the less the farther it is.
+    """
+    share = NEAR * FADING ** (distance - 1)
+    odds = np.clip(carried, LEAST_DOUBT, 1 - LEAST_DOUBT)
+    odds = np.log(odds / (1 - odds))
+    return 1 / (1 + np.exp(-share * odds - (1 - share) * np.clip(answer, -SUREST, SUREST)))
+
+
+def settled(found: dict[int, Found], index: int, before: np.ndarray, known: Known, answers: Answers) -> np.ndarray:
     """A slice's labels, uint8 (rows, columns), after its targets were carried: each pixel goes to the likeliest.
 
     before: what the slice held. It stays where the user spoke to a target there, and for targets that were not carried.
+    answers: weighed with what was carried.
     """
     shares = {}
     for label, slices in found.items():
         if index in known[label - 1]:
             shares[label] = (before == label).astype(np.float32)
-        elif index in slices:
+            continue
+        if index in slices:
             shares[label] = slices[index] / np.float32(255)
+        if (label, index) in answers:
+            carried = shares.get(label, np.zeros(before.shape, np.float32))
+            shares[label] = weighed(carried, answers[label, index], min(abs(index - own) for own in known[label - 1]))
     best, winner = np.ones(before.shape, np.float32), np.zeros(before.shape, np.uint8)
     for share in shares.values():
         best *= 1 - share  # the background's own
@@ -225,7 +257,8 @@ def fuse(propagator: Propagator, before: np.ndarray, now: np.ndarray, known: Kno
 
 
 def next_round(
-    session: InteractiveSession, propagator: Propagator, axis: int, known: Known, start: Known, extent: range, fusing: bool
+    session: InteractiveSession, propagator: Propagator, axis: int, known: Known, start: Known, extent: range, answers: Answers,
+    fusing: bool
 ) -> Generator[Progress, None, tuple[np.ndarray, Rounds]]:
     """Carry, then fuse with what was there before. Yields a Progress per slice; returns new labels, the image's shape.
 
@@ -234,10 +267,10 @@ def next_round(
     """
     before = np.moveaxis(session.labels, axis, 0)
     found: dict[int, Found] = {}
-    yield from carry_all(propagator, before, known, start, extent, found)
+    yield from carry_all(propagator, before, known, start, extent, answers, found)
     now = before.copy()
     for index in extent:
-        now[index] = settled(found, index, before[index], known)
+        now[index] = settled(found, index, before[index], known, answers)
     kept = fuse(propagator, before, now, known, found) if fusing else np.zeros((len(known), len(before)), bool)
     last = session.rounds
     count = last.count + 1 if last else 1

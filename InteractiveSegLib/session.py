@@ -102,7 +102,7 @@ class InteractiveSession:
         label = self._label_of(target)
         probability = (self._labels == label).astype(np.float32)
         for (axis, index, of), state in self._memory.slices.items():
-            if of == label and self._is_current((axis, index, of), state):
+            if of == label and self.is_current((axis, index, of), state):
                 self._slice(probability, (axis, index))[...] = 1 / (1 + np.exp(-np.clip(state.logits, -30, 30)))
         return probability
 
@@ -348,7 +348,7 @@ class InteractiveSession:
 
         An answer that no prompt followed is not where the next one starts: the same question gets the same answer.
         """
-        if self._is_current(key, state):
+        if self.is_current(key, state):
             return state.logits if state.prompts else None
         mask = self._slice(self._labels, key[:2]) == key[2]
         return mask_to_logits(mask) if mask.any() else None
@@ -356,9 +356,9 @@ class InteractiveSession:
     def _known(self, key: SliceKey, memory: Memory, but: Iterable[int]) -> dict[int, np.ndarray]:
         """The logits behind what the other targets hold in a slice."""
         others = ((label, memory.slices.get((*key, label))) for label in range(1, len(self.targets) + 1) if label not in but)
-        return {label: state.logits for label, state in others if state and self._is_current((*key, label), state)}
+        return {label: state.logits for label, state in others if state and self.is_current((*key, label), state)}
 
-    def _is_current(self, key: StateKey, state: SliceState) -> bool:
+    def is_current(self, key: StateKey, state: SliceState) -> bool:
         """True while the labels hold nothing of the target but what these logits said, less what other targets took."""
         if state.logits is None:
             return False

@@ -16,7 +16,7 @@ from ..evaluation.report import write_rows
 from ..evaluation.volumes import reach, report
 from ..evaluation.volumes.items import load_volumes
 from ..evaluation.volumes.peers import has_slicer
-from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpolating, Method, Propagating, evaluate
+from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpolating, Method, Naming, Propagating, evaluate
 from ..types import InteractiveSegError
 from ..weights import sha256, shipped_file
 
@@ -36,6 +36,8 @@ METHODS = {
     "scribbleprompt-mrf": partial(propagating, "scribbleprompt", True),
     "filled": lambda args: Interpolating("ScribblePrompt, filled between", "scribbleprompt", args.device),
     "interpolation": lambda args: Interpolating("LIM-Net's clicks, filled between", "limnet", args.device, args.weights),
+    "verse": lambda args: Naming("VerSe by name then click, propagated", True, args.device, memory=args.memory_weights),
+    "verse-slices": lambda args: Naming("VerSe by name then click, slice by slice", False, args.device),
     "seeds": lambda args: Growing(),
     "contours": lambda args: Contouring(),
 }
@@ -43,7 +45,7 @@ SLICERS = ("filled", "interpolation", "seeds", "contours")  # need the package s
 NEEDS = {
     "mrf": ("limnet-click", "limnet-memory", "limnet-fusion"), "no-mrf": ("limnet-click", "limnet-memory"),
     "scribbleprompt": ("limnet-memory",), "scribbleprompt-mrf": ("limnet-memory", "limnet-fusion"),
-    "interpolation": ("limnet-click",),
+    "interpolation": ("limnet-click",), "verse": ("verse", "limnet-memory"), "verse-slices": ("verse",),
 }
 EXAMPLES = """examples:
   interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
@@ -53,8 +55,9 @@ EXAMPLES = """examples:
 A round is one click, on the slice with the largest error, in the middle of its largest part; then the volume is made anew.
 methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt and scribbleprompt-mrf (its clicks,
 LIM-Net's propagation), interpolation and filled (LIM-Net's or ScribblePrompt's clicks, Fill between slices), seeds (Grow
-from seeds in 3D), contours (not clicks: as many slices as rounds, contoured perfectly, Fill between slices). Those whose
-weights are not shipped are left out by default. rounds worse: after which Dice fell by more than 0.005.
+from seeds in 3D), contours (not clicks: as many slices as rounds, contoured perfectly, Fill between slices), verse and
+verse-slices (hearts only: by name on all slices, then clicks, carried on or not). Those whose weights are not shipped are
+left out by default. rounds worse: after which Dice fell by more than 0.005.
 
 --reach: no clicks; each object's widest slice is given as it is in truth and carried both ways, beside a copy of its mask."""
 
@@ -89,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
     args.device, threads = choose_device(args.device), set_threads(args.threads)
     methods = [] if args.reach else make_methods(args)
     volumes = load_volumes(args.data, args.task, args.max_volumes, args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
     rows = reach.evaluate(volumes, args.memory_weights, args.device) if args.reach else evaluate(methods, volumes, args.rounds)
-    total = len(volumes) * len(reach.METHODS if args.reach else methods)
+    total = len(volumes) * len(reach.METHODS) if args.reach else sum(method.knows(v) for method in methods for v in volumes)
+    if not total:
+        raise InteractiveSegError(f"No method of {args.methods} knows {volumes[0].label!r}: choose others, or a task of the heart.")
+    args.out.mkdir(parents=True, exist_ok=True)
     rows = write_rows(tqdm(rows, total=total, unit="run"), args.out / "rows.csv")
     text = (reach if args.reach else report).table(rows)
     (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
@@ -125,7 +130,8 @@ def make_methods(args: argparse.Namespace) -> list[Method]:
 def hashes(args: argparse.Namespace) -> dict[str, str]:
     """SHA-256 of the weights that are there, by network."""
     found = {}
-    for name, own in (("limnet-click", args.weights), ("limnet-memory", args.memory_weights), ("limnet-fusion", None)):
+    for name, own in (("limnet-click", args.weights), ("limnet-memory", args.memory_weights), ("limnet-fusion", None),
+                      ("verse", None)):
         try:
             found[name] = sha256(own or shipped_file(name))
         except InteractiveSegError:

@@ -105,9 +105,22 @@ def test_the_volumes_command_writes_rows_table_and_curve(files, capsys):
     assert {path.name for path in (files / "results").iterdir()} == {"rows.csv", "summary.md", "curve.png", "run.json"}
     assert json.loads((files / "results" / "run.json").read_text())["command"].startswith("interactive-seg")
     for words, sentence in ((["--methods", "magic"], "no method 'magic'"), (["--task", "*/heart"], "matches '*/heart'"),
-                            (["--rounds", "0"], "count from 1")):
+                            (["--rounds", "0"], "count from 1"), (["--methods", "verse"], "No method of verse knows")):
         assert main(["volumes", "--data", "p.npz", "--out", "results", "--methods", "scribbleprompt", *words]) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_hearts_are_found_by_name_and_other_objects_are_left_to_other_methods(files, capsys):
+    a_pack(files / "p.npz")
+    with np.load(files / "p.npz") as pack:
+        arrays = dict(pack)
+    np.savez(files / "p.npz", **{**arrays, "labels": json.dumps({"0": "ground", "1": "ball", "2": "left atrium"})})
+    words = ["volumes", "--data", "p.npz", "--max-volumes", "1", "--rounds", "1", "--out", "results"]
+    assert main([*words, "--methods", "scribbleprompt,verse,verse-slices"]) == 0
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    ours, named = "ScribblePrompt, propagated", "VerSe by name then click, "
+    assert [line[2] for line in lines if line[0] == "| p/left atrium"] == [ours, f"{named}propagated", f"{named}slice by slice"]
+    assert [line[2] for line in lines if line[0] == "| p/ball"] == [ours]
 
 
 def test_reach_counts_the_slices_that_one_true_slice_was_carried_to(files, capsys):

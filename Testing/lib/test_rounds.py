@@ -1,4 +1,6 @@
 """Rounds of propagation: of two masks the better one stays, the user's own always, and the session says which is which."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from brightness import bright, see_brightness
@@ -29,6 +31,42 @@ def after_one_round(networks):
     session.set_mask(with_slice(np.zeros(SHAPE, bool), 7, BALL[7]))
     list(session.propagate())
     return session
+
+
+@pytest.fixture
+def answered(networks, monkeypatch):
+    """A session whose model finds half of the ball by name, the click on slice 7 found all of it there."""
+    half = BALL.copy()
+    half[:, :, 40:] = False
+
+    def predict(requests):
+        return [np.where((BALL if request.prompts else half)[request.key[1]], 6.0, -6.0) for request in requests]
+
+    monkeypatch.setattr("InteractiveSegLib.session.make_predictor", lambda setting, adopt: SimpleNamespace(predict=predict))
+    session = InteractiveSession(bright(BALL), model="verse", targets=("LV",), mode="auto+click")
+    session.predict()
+    assert np.array_equal(session.mask, half)
+    session.add(Click((7, 28, 50)))
+    return session, half
+
+
+def test_a_correction_reaches_the_next_slices_and_the_models_own_answers_stay_farther_on(answered):
+    session, half = answered
+    for _ in range(2):
+        list(session.propagate())
+        assert overlap(session.mask[6:9], BALL[6:9]) > 0.95
+        assert np.array_equal(session.mask[[3, 4, 10, 11]], half[[3, 4, 10, 11]])
+
+
+def test_an_answer_that_was_edited_by_hand_is_the_users(answered):
+    session, _ = answered
+    edited = np.zeros(SHAPE[1:], bool)
+    edited[40:50, 10:20] = True
+    session.set_mask(with_slice(session.mask, 6, edited))
+    session.set_mask(with_slice(session.mask, 11, np.zeros(SHAPE[1:], bool)))
+    list(session.propagate())
+    assert np.array_equal(session.mask[6], edited) and not session.mask[11].any()
+    assert session.rounds.known == (frozenset({6, 7, 11}),)
 
 
 def mislead(session):

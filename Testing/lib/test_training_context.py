@@ -157,6 +157,14 @@ def test_small_canvases_come_first(bundle):
     assert sides == [8, 16, 32]
 
 
+@pytest.mark.parametrize("make", [MultiverSegRecipe, UniverSegRecipe])
+def test_a_batch_whose_targets_are_too_small_for_a_small_canvas_is_passed_over(bundle, make):
+    recipe = a_recipe(bundle, make)
+    truths = torch.zeros(1, 3, 32, 32, dtype=torch.bool)
+    truths[:, :, 5, 5] = True
+    assert list(recipe.losses(recipe.build(), [torch.rand(1, 3, 32, 32), truths, truths], 0.5)) == []
+
+
 def test_the_first_answer_is_asked_without_a_prompt_or_with_one(bundle):
     def first_prompts(silent_share):
         recipe, seen = a_recipe(bundle, silent_share=silent_share), []

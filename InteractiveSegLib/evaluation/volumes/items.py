@@ -24,6 +24,11 @@ class Volume:
     truth: np.ndarray
     spacing: tuple[float, ...]
 
+    @property
+    def label(self) -> str:
+        """The pack's word for the object."""
+        return self.task.removeprefix(f"{self.pack}/")
+
 
 def load_volumes(data: Path, task_filter: str = "*", max_volumes: int | None = None, seed: int = 0) -> list[Volume]:
     """Objects of one pack file or of every pack of a folder, sorted by task. Labels that come from a model are left out.

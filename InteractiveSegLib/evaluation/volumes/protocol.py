@@ -13,6 +13,7 @@ import numpy as np
 
 from ...robot_rounds import next_click, play
 from ...session import InteractiveSession
+from ..cardiac import NAMES
 from ..metrics import dice
 from .items import Volume
 from .peers import fill_between, grow_from_seeds
@@ -26,10 +27,14 @@ class Method(Protocol):
 
     name: str
 
+    def knows(self, volume: Volume) -> bool:
+        """Whether the method is for such objects."""
+        return True
+
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]: ...
 
 
-class Propagating:
+class Propagating(Method):
     """A session whose clicked slices are carried through the volume. fuse: see InteractiveSession.propagate."""
 
     def __init__(
@@ -44,7 +49,28 @@ class Propagating:
         yield from play(session, volume.truth, self.fuse, self.memory)
 
 
-class Interpolating:
+class Naming(Method):
+    """VerSe by name on all slices, corrected by clicks; each click is carried on, or answers for its slice alone."""
+
+    def __init__(self, name: str, carries: bool, device: str = "auto", memory: Path | None = None) -> None:
+        self.name, self.carries, self.memory = name, carries, memory
+        self._options = {"model": "verse", "mode": "auto+click", "device": device}
+
+    def knows(self, volume: Volume) -> bool:
+        return volume.label in NAMES
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        session = InteractiveSession(volume.image, spacing=volume.spacing, targets=(NAMES[volume.label],), **self._options)
+        session.predict()
+        if self.carries:
+            yield from play(session, volume.truth, memory=self.memory)
+        rng = np.random.default_rng(0)
+        while (click := next_click(volume.truth, session.mask, rng)) is not None:
+            session.add(click)
+            yield session.mask.copy()
+
+
+class Interpolating(Method):
     """The same click network, without propagation: what it finds on clicked slices, and Fill between slices in between."""
 
     def __init__(self, name: str, model: str = "limnet", device: str = "auto", weights: Path | None = None) -> None:
@@ -64,7 +90,7 @@ class Interpolating:
             yield mask.copy()
 
 
-class Growing:
+class Growing(Method):
     """Slicer's Grow from seeds in 3D from the clicks."""
 
     name = "grow from seeds, 3D"
@@ -77,7 +103,7 @@ class Growing:
             yield mask
 
 
-class Contouring:
+class Contouring(Method):
     """As many slices as rounds, evenly from the object's first to its last, contoured perfectly, and Fill between slices."""
 
     name = "perfect contours, filled between"
@@ -92,12 +118,14 @@ class Contouring:
 
 
 def evaluate(methods: Sequence[Method], volumes: Sequence[Volume], rounds: int = ROUNDS) -> Iterator[dict]:
-    """One row per volume and method, as soon as it is known: dice_1 ... dice_N, held where all was right earlier.
+    """One row per volume and method that knows it, as soon as it is there: dice_1 ... dice_N, held where all was right earlier.
 
     seconds: wall time per round. worse: rounds after which Dice was lower by more than WORSE.
     """
     for volume in volumes:
         for method in methods:
+            if not method.knows(volume):
+                continue
             curve: list[float] = []
             begin = time.perf_counter()
             for mask, _ in zip(method.rounds(volume), range(rounds)):

@@ -18,7 +18,7 @@ def curves(rows: Sequence[dict]) -> np.ndarray:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Markdown: per task and method the mean Dice after each round, the last with its 95 % interval over subjects."""
+    """Markdown: per task and method that knows it the mean Dice after each round, the last with its 95 % interval over subjects."""
     tasks = sorted({row["task"] for row in rows})
     methods = list(dict.fromkeys(row["method"] for row in rows))
     rounds = curves(rows[:1]).shape[1]
@@ -27,7 +27,8 @@ def table(rows: Sequence[dict]) -> str:
     for group in [*tasks, *[MEAN] * (len(tasks) > 1)]:
         for method in methods:
             own = [row for row in rows if row["method"] == method and group in (row["task"], MEAN)]
-            lines.append("| " + " | ".join([group, str(len(own)), method, *cells(own)]) + " |")
+            if own:
+                lines.append("| " + " | ".join([group, str(len(own)), method, *cells(own)]) + " |")
     return "\n".join(lines)
 
 

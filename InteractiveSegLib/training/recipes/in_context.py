@@ -43,20 +43,25 @@ class ContextRecipe:
         return iter(DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=workers > 0))
 
     def prepare(self, batch: list[torch.Tensor], progress: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images, truths and masks (B, 1 + S, H, W) float32 on the canvas of this part of the cycle."""
+        """Images, truths and masks (B, 1 + S, H, W) float32 on the canvas of this part of the cycle.
+
+        Without the samples whose first target is too small for it, which may be all.
+        """
         images, truths, masks = batch[0], batch[1].float(), batch[2].float()
         if progress < self.half_size_until:
             factor = 4 if progress < self.quarter_size_until else 2
             images = F.avg_pool2d(images, factor)
             truths, masks = ((F.avg_pool2d(maps, factor) >= 0.5).float() for maps in (truths, masks))
             keep = truths[:, 0].flatten(1).sum(dim=1) >= 4
-            if keep.any():
-                images, truths, masks = images[keep], truths[keep], masks[keep]
+            images, truths, masks = images[keep], truths[keep], masks[keep]
         return images, truths, masks
 
     def in_turn(self, images: torch.Tensor, truths: torch.Tensor, masks: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Target, truth (B, 1, H, W) and support (B, S, 2, H, W), several times; the first target is never empty."""
-        for turn in range(min(self.turns, images.shape[1])):
+        """Target, truth (B, 1, H, W) and support (B, S, 2, H, W), several times; not at all where nothing is left.
+
+        The first target is never empty.
+        """
+        for turn in range(min(self.turns, images.shape[1]) if len(images) else 0):
             others = [n for n in range(images.shape[1]) if n != turn]
             yield images[:, turn:turn + 1], truths[:, turn:turn + 1], pairs(images[:, others], masks[:, others])
 

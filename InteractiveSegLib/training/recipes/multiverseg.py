@@ -35,9 +35,10 @@ class MultiverSegRecipe(ContextRecipe):
     def losses(
         self, model: nn.Module, batch: list[torch.Tensor], progress: float
     ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
-        first, *others = self.in_turn(*self.prepare(batch, progress))
-        yield from self.dialogue(model, *first)
-        for image, truth, support in others:
+        for turn, (image, truth, support) in enumerate(self.in_turn(*self.prepare(batch, progress))):
+            if turn == 0:
+                yield from self.dialogue(model, image, truth, support)
+                continue
             logits = answered(model, with_previous(image, torch.zeros_like(image).expand(-1, 3, -1, -1), torch.zeros_like(image)),
                               support)
             loss = self.loss(logits, truth)
