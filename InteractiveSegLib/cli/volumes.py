@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     rows = reach.evaluate(volumes, args.memory_weights, args.device) if args.reach else evaluate(methods, volumes, args.rounds)
     total = len(volumes) * len(reach.METHODS) if args.reach else sum(method.knows(v) for method in methods for v in volumes)
     if not total:
-        raise InteractiveSegError(f"No method of {args.methods} knows {volumes[0].label!r}: choose others, or a task of the heart.")
+        raise InteractiveSegError(f"No method of {args.methods} knows {volumes[0].label!r}: choose others, or a heart.")
     args.out.mkdir(parents=True, exist_ok=True)
     rows = write_rows(tqdm(rows, total=total, unit="run"), args.out / "rows.csv")
     text = (reach if args.reach else report).table(rows)

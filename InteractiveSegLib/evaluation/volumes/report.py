@@ -18,7 +18,7 @@ def curves(rows: Sequence[dict]) -> np.ndarray:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Markdown: per task and method that knows it the mean Dice after each round, the last with its 95 % interval over subjects."""
+    """Markdown: per task and method that knows it the mean Dice after each round, and the last's 95 % interval over subjects."""
     tasks = sorted({row["task"] for row in rows})
     methods = list(dict.fromkeys(row["method"] for row in rows))
     rounds = curves(rows[:1]).shape[1]
