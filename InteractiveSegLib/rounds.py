@@ -82,7 +82,7 @@ def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
 
 
 def unasked(states: Mapping, axis: int) -> Answers:
-    """What the model itself answered for slices along an axis that nobody spoke to, as VerSe does by name."""
+    """What the model itself answered for slices along an axis that nobody spoke to."""
     return {(label, index): state.logits for (a, index, label), state in states.items()
             if a == axis and state.logits is not None and not state.prompts}
 
@@ -155,7 +155,7 @@ def propagated(
     known = spoken_to(session, states, axis)
     start = check_slices(from_slice, known, stack)
     extent = check_extent(extent, start, len(stack))
-    answers = unasked(states, axis)
+    answers = unasked(states, axis) if session.family.sweeps else {}
     fusing = has_quality() if fuse is None else fuse
     while True:
         try:
@@ -199,7 +199,7 @@ def carry_all(
 def weighed(carried: np.ndarray, answer: np.ndarray, distance: int) -> np.ndarray:
     """Probability, float32 (rows, columns), by what was carried over `distance` slices and the model's own answer, as logits.
 
-    Ours: an answer to no prompt sees the slice, a carried mask what the user said elsewhere, the less the farther it is.
+    Ours: an answer by name sees the slice, a carried mask what the user said elsewhere, the less the farther it is.
     """
     share = NEAR * FADING ** (distance - 1)
     odds = np.clip(carried, LEAST_DOUBT, 1 - LEAST_DOUBT)
