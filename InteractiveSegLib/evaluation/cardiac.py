@@ -18,6 +18,7 @@ from .metrics import dice, filled_curve
 NAMES = {"RV": "RV", "myocardium": "myocardium", "LV cavity": "LV", "left atrium": "LA"}  # a pack's word -> the target's
 UNMARKED = 4  # in an expert's scribbles
 MIN_PIXELS = 10  # a structure smaller than this on its slice is not clicked
+SMALL = 0.5  # a slice is small that shows less than this share of what the volume's largest slice shows of the structure
 CAP = 20
 
 # Dice in percent, NoC in clicks, as printed in the paper's Table 2: (Dice(1), Dice(20), NoC85, NoC90, NoC95).
@@ -70,18 +71,26 @@ def read_hearts(path: Path, count: int | None = None) -> list[Heart]:
 def automatic_rows(hearts: Sequence[Heart], method: str, segment: Callable[[Heart], dict[str, np.ndarray]]) -> Iterator[dict]:
     """One row per heart and target. segment: a heart's volume -> bool masks per target.
 
-    dice: mean over the slices that show the structure, as in the paper; dice_3d: of the volume; dice_all: mean over all
-    slices, an absent structure left empty counting as 1; extra_ml: what was drawn on slices where it is absent.
+    dice: mean over the slices that show the structure, as in the paper; dice_small: over the small ones of these, NaN where
+    there are none; dice_3d: of the volume; dice_all: mean over all slices, an absent structure left empty counting as 1;
+    extra_ml: what was drawn on slices where it is absent.
     """
     for heart in hearts:
         masks = segment(heart)
         for target, truth in heart.truth.items():
             mask, shown = masks[target], truth.any(axis=(1, 2))
-            slices = np.array([dice(m, t) for m, t in zip(mask, truth)])
+            slices, small = np.array([dice(m, t) for m, t in zip(mask, truth)]), small_slices(truth)
             yield {"method": method, "target": target, "key": heart.key, "subject": heart.subject, "slices": int(shown.sum()),
-                   "absent": int((~shown).sum()), "dice": float(slices[shown].mean()), "dice_3d": dice(mask, truth),
+                   "absent": int((~shown).sum()), "dice": float(slices[shown].mean()),
+                   "dice_small": float(slices[small].mean()) if small.any() else float("nan"), "dice_3d": dice(mask, truth),
                    "dice_all": float(slices.mean()), "extra_ml": millilitres(mask[~shown], heart.spacing),
                    "ml": millilitres(mask, heart.spacing), "true_ml": millilitres(truth, heart.spacing)}
+
+
+def small_slices(truth: np.ndarray) -> np.ndarray:
+    """Bool (slices,): those near the ends of a structure, bool (k, j, i), that show little of it."""
+    area = truth.sum(axis=(1, 2))
+    return (area > 0) & (area < SMALL * area.max())
 
 
 def chosen_slices(truth: np.ndarray, count: int) -> np.ndarray:
@@ -103,6 +112,7 @@ def click_rows(hearts: Sequence[Heart], method: str, options: dict, slices: int,
             session = InteractiveSession(heart.image, spacing=heart.spacing, targets=targets, **options)
             if named:
                 session.predict()
+            small = small_slices(truth)
             for k in chosen_slices(truth, slices):
                 rng, curve = np.random.default_rng(int(k)), [dice(session.mask[k], truth[k])]
                 for _ in range(cap):
@@ -113,7 +123,7 @@ def click_rows(hearts: Sequence[Heart], method: str, options: dict, slices: int,
                     curve.append(dice(session.mask[k], truth[k]))
                 later = filled_curve(curve[1:] or curve, cap)
                 yield {"method": method, "target": target, "key": heart.key, "subject": heart.subject, "slice": int(k),
-                       **{f"dice_{n}": float(v) for n, v in enumerate([curve[0], *later])}}
+                       "small": int(small[k]), **{f"dice_{n}": float(v) for n, v in enumerate([curve[0], *later])}}
 
 
 def scribble_rows(hearts: Sequence[Heart], options: dict, slices: int) -> Iterator[dict]:

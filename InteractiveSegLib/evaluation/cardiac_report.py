@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from .cardiac import CAP, PUBLISHED
-from .metrics import noc
+from .metrics import mean_interval, noc
 
-MEAN = "mean"
+MEAN, SMALL_SLICES = "mean", "mean, small slices"
 NOC_TARGETS = (0.85, 0.90, 0.95)
 
 
@@ -30,6 +30,16 @@ def mean_of(rows: Sequence[dict], key: str) -> float:
     return float(np.mean([np.mean([row[key] for row in rows if row["target"] == target]) for target in targets]))
 
 
+def with_interval(rows: Sequence[dict], key: str, digits: int) -> str:
+    """The same mean with its 95 % interval over subjects, of the rows that have the figure; a dash where none has."""
+    known = [row for row in rows if not np.isnan(row[key])]
+    if not known:
+        return "-"
+    columns = ([row["target"] for row in known], [""] * len(known), [row["subject"] for row in known])
+    mean, low, high = mean_interval([row[key] for row in known], *columns)
+    return f"{mean:.{digits}f}" + ("" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]")
+
+
 def table_head(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
     """The first two lines of a Markdown table whose last columns are numbers."""
     return [table_row(*words, *numbers), table_row(*["---"] * len(words), *["---:"] * len(numbers))]
@@ -41,10 +51,12 @@ def table_row(*cells: str) -> str:
 
 def automatic_table(rows: Sequence[dict]) -> str:
     """Markdown: Mode-1, what absent structures cost."""
-    figures = ("volumes", "Dice", "Dice, 3D", "Dice, all slices", "slices without it", "drawn there, ml a volume")
+    figures = ("volumes", "Dice", "Dice, small slices", "Dice, 3D", "Dice, all slices", "slices without it",
+               "drawn there, ml a volume")
     lines = table_head(("method", "structure"), figures)
     for method, target, own in grouped(rows):
-        cells = (f"{mean_of(own, key):.3f}" for key in ("dice", "dice_3d", "dice_all"))
+        cells = [with_interval(own, key, 3) for key in ("dice", "dice_small")]
+        cells += [f"{mean_of(own, key):.3f}" for key in ("dice_3d", "dice_all")]
         last = (f"{sum(row['absent'] for row in own)}", f"{mean_of(own, 'extra_ml'):.2f}")
         lines.append(table_row(method, target, str(len({row["key"] for row in own})), *cells, *last))
     return "\n".join(lines)
@@ -57,15 +69,19 @@ def counts(row: dict, target: float, named: bool) -> int:
 
 
 def click_table(rows: Sequence[dict], pack: str) -> str:
-    """Markdown: Modes 2 and 3 and peers, then the paper's own numbers for that data set."""
+    """Markdown: Modes 2 and 3 and peers, once more on small slices, then the paper's own numbers for that data set."""
     head = ["Dice(0)", "Dice(1)", "Dice(20)", *(f"NoC{t * 100:.0f}" for t in NOC_TARGETS)]
     lines = table_head(("method", "structure"), ("slices", "subjects", *head))
-    for method, target, own in grouped(rows):
+    groups = list(grouped(rows))
+    for method in dict.fromkeys(row["method"] for row in rows):
+        small = [row for row in rows if row["method"] == method and row["small"]]
+        groups += [(method, SMALL_SLICES, small)] if small else []
+    for method, target, own in groups:
         named = any(row["dice_0"] > 0 for row in own)
         filled = [{**row, **{f"noc_{t}": counts(row, t, named) for t in NOC_TARGETS}} for row in own]
-        cells = [f"{mean_of(own, 'dice_0'):.3f}" if named else "-"]
+        cells = [with_interval(own, "dice_0", 3) if named else "-"]
         cells += [f"{mean_of(own, key):.3f}" for key in ("dice_1", f"dice_{CAP}")]
-        cells += [f"{mean_of(filled, f'noc_{t}'):.2f}" for t in NOC_TARGETS]
+        cells += [with_interval(filled, f"noc_{t}", 2) for t in NOC_TARGETS]
         lines.append(table_row(method, target, str(len(own)), str(len({row["subject"] for row in own})), *cells))
     for method, figures in next((table for name, table in PUBLISHED.items() if name in pack), {}).items():
         automatic = len(figures) == 1

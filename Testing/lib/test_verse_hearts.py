@@ -9,7 +9,7 @@ from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.cli import main
-from InteractiveSegLib.evaluation.cardiac import automatic_rows, chosen_slices, ejection_fractions, read_hearts
+from InteractiveSegLib.evaluation.cardiac import automatic_rows, chosen_slices, ejection_fractions, read_hearts, small_slices
 from InteractiveSegLib.evaluation.cardiac_report import agreement, automatic_table, click_table, counts
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe
@@ -57,6 +57,33 @@ def test_the_slices_that_are_clicked_show_the_structure_from_end_to_end():
     assert chosen_slices(np.zeros_like(truth), 3).tolist() == []
 
 
+def test_small_slices_are_told_apart(a_pack):
+    truth = np.zeros((5, 20, 20), bool)
+    truth[1, 5:8, 5:8] = truth[2:4, 5:15, 5:15] = truth[4, 5:15, 5:9] = True
+    assert small_slices(truth).tolist() == [False, True, False, False, True], "an empty slice is none"
+    heart = read_hearts(a_pack, 1)[0]
+    heart.truth.clear()
+    heart.truth["LV"] = truth
+    mask = truth.copy()
+    mask[[1, 3]] = False
+    [row] = automatic_rows([heart], "made", lambda heart: {"LV": mask})
+    assert row["dice_small"] == 0.5 and row["dice"] == 0.5
+    [row] = automatic_rows([heart], "made", lambda heart: {"LV": np.where(np.arange(5)[:, None, None] == 4, False, truth)})
+    assert row["dice_small"] == 0.5 and row["dice"] == 0.75
+
+
+def test_tables_have_intervals_over_subjects_and_rows_for_small_slices():
+    curve = {f"dice_{n}": 0.95 for n in range(1, 21)}
+    rows = [{"method": "made", "target": "LV", "subject": subject, "small": small, "dice_0": value, **curve}
+            for subject, small, value in (("a", 0, 0.8), ("a", 1, 0.2), ("b", 0, 0.9), ("b", 0, 0.9))]
+    table = click_table(rows, "other").splitlines()
+    assert table[2].startswith("| made | LV | 4 | 2 | 0.700 [0.500, 0.900] |")
+    assert table[3].startswith("| made | mean, small slices | 1 | 1 | 0.200 |"), "one subject has no interval"
+    same = {"method": "made", "target": "LV", "dice_small": float("nan"), "dice_3d": 1.0, "dice_all": 1.0, "absent": 0}
+    volumes = [{**same, "subject": s, "key": s, "dice": value, "extra_ml": 0.0} for s, value in (("a", 0.5), ("b", 0.7))]
+    assert "| made | LV | 2 | 0.600 [0.500, 0.700] | - |" in automatic_table(volumes)
+
+
 def test_an_automatic_result_that_is_right_needs_no_click():
     row = {"dice_0": 0.93, **{f"dice_{n}": 0.94 + 0.001 * n for n in range(1, 21)}}
     assert [counts(row, target, named=True) for target in (0.90, 0.95)] == [0, 10]
@@ -74,7 +101,7 @@ def test_ejection_fractions_are_compared_by_subject(a_pack):
 
 
 def test_published_numbers_stand_beside_and_are_marked():
-    row = {"method": "made", "target": "LV", "subject": "a", **{f"dice_{n}": 0.9 for n in range(21)}}
+    row = {"method": "made", "target": "LV", "subject": "a", "small": 0, **{f"dice_{n}": 0.9 for n in range(21)}}
     table = click_table([row], "3d_acdc_cine_dev")
     assert "VerSe click, as published | mean | - | - | - | 0.898 | 0.967 | 1.49 | 2.35 | 6.48 |" in table
     assert "published" not in click_table([row], "other")
