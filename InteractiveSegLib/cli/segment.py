@@ -14,7 +14,8 @@ from ..types import InteractiveSegError
 
 EXAMPLES = """prompts are used in the order in which they are given; positions are voxels counted from 0:
   in a volume K,J,I (slice, row, column), in a picture R,C (row, column); --click-ras takes millimetres R,A,S as Slicer
-  shows them. A click or a scribble speaks to its slice, a box to every slice between its corners.
+  shows them. A click or a scribble speaks to its slice, a box to every slice between its corners. A model that knows its
+  target by name answers for all slices first, and prompts correct that.
 
 examples:
   interactive-seg segment liver.nii.gz --click 40,120,88 -o liver.seg.nrrd --overlay liver.png
@@ -125,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
     if args.initial_mask:
         session.set_mask(read_mask(args.initial_mask, image))
     set_threads(args.threads)
-    if not prompts and not args.initial_mask and not args.reference:
+    by_name = session.family.sweeps and session.mode != "click"
+    if not args.initial_mask and (by_name or not (prompts or args.reference)):
         session.predict()
     steps = [step for prompt in prompts for step in slice_by_slice(prompt, session)]
     for step in tqdm(steps, unit="step", leave=False, disable=True if len(steps) < 4 else None):

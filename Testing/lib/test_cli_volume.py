@@ -2,6 +2,7 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,6 +46,20 @@ def test_a_click_and_propagate_fill_the_volume(files, capsys):
     assert segment("--click", "7,28,40", "--propagate") == 0
     assert overlap(read_image("out.nrrd").array > 0, BALL) > 0.85
     assert "slices touched: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("auto+click", [5, 6, 7, 8]), ("click", [7])])
+def test_what_is_known_by_name_is_there_before_the_first_click(files, monkeypatch, mode, shown):
+    named = np.zeros(SHAPE, bool)
+    named[5:9] = BALL[5:9]
+
+    def predict(requests):
+        return [np.where(named[r.key[1]] | (BALL[r.key[1]] & bool(r.prompts)), 6.0, -6.0) for r in requests]
+
+    monkeypatch.setattr("InteractiveSegLib.session.make_predictor", lambda setting, adopt: SimpleNamespace(predict=predict))
+    assert segment("--model", "verse", "--target", "LV", "--mode", mode, "--click", "7,28,40") == 0
+    found = read_image("out.nrrd").array > 0
+    assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == shown and np.array_equal(found[7], BALL[7])
 
 
 def test_the_robot_plays_rounds_and_says_how_good_each_is(files, capsys):
