@@ -99,13 +99,14 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     rows = write_rows(tqdm(rows, total=total, unit="run"), args.out / "rows.csv")
     text = (reach if args.reach else report).table(rows)
+    count = len({(row["task"], row["source"]) for row in rows})
     (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
     if not args.reach:
-        report.plot(rows, args.out / "curve.png", f"{args.rounds} rounds, {len(volumes)} volumes")
+        report.plot(rows, args.out / "curve.png", f"{args.rounds} rounds, {count} volumes")
     record = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
               "device": args.device, "threads": threads, "seed": args.seed, "weights_sha256": hashes(args)}
     (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"{text}\n\n{len(volumes)} volumes, saved in {args.out}")
+    print(f"{text}\n\n{count} volumes, saved in {args.out}")
     return 0
 
 
