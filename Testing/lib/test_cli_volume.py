@@ -136,6 +136,8 @@ def test_hearts_are_found_by_name_and_other_objects_are_left_to_other_methods(fi
     ours, named = "ScribblePrompt, propagated", "VerSe by name then click, "
     assert [line[2] for line in lines if line[0] == "| p/left atrium"] == [ours, f"{named}propagated", f"{named}slice by slice"]
     assert [line[2] for line in lines if line[0] == "| p/ball"] == [ours]
+    assert main([*words, "--methods", "verse-slices"]) == 0
+    assert "\n1 volumes, saved in" in capsys.readouterr().out, "the ball is none of VerSe's"
 
 
 def test_reach_counts_the_slices_that_one_true_slice_was_carried_to(files, capsys):
