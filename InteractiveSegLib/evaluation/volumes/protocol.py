@@ -64,6 +64,7 @@ class Naming(Method):
         session.predict()
         if self.carries:
             yield from play(session, volume.truth, memory=self.memory)
+            return
         rng = np.random.default_rng(0)
         while (click := next_click(volume.truth, session.mask, rng)) is not None:
             session.add(click)
