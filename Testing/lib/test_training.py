@@ -7,7 +7,7 @@ import pytest
 import torch
 from shapes import ellipsoid
 
-from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession
+from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, device
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.training import export as export_module
 from InteractiveSegLib.training.augment import carried, damaged
@@ -238,3 +238,17 @@ def test_a_network_that_learns_from_another_ones_answers_remembers_whose(bundle,
 
     trainer = Trainer(MultiverSegRecipe(bundle, features=(4, 4), size=16), tmp_path)
     assert trainer.sources == [sha256(bundle), sha256(shipped_file("scribbleprompt"))]
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_a_processor_trains_in_bfloat16_only_where_it_multiplies_it_itself(bundle, monkeypatch, has_units):
+    monkeypatch.delenv(device.FLOAT32, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_units, raising=False)
+    recipe = a_recipe(bundle)
+    network, batch = recipe.build(), next(recipe.batches(0, 0))
+    seen = []
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda layer, given, found: seen.append(found.dtype))
+    next(recipe.losses(network, batch, 1.0))
+    assert set(seen) == {torch.bfloat16 if has_units else torch.float32}

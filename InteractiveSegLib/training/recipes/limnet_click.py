@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ... import robot
+from ...device import training_precision
 from ...models.limnet.ritm import RITM, RITMConfig
 from ..bundle import read_bundle
 from ..defects import defective
@@ -135,7 +136,7 @@ class LIMNetClickRecipe:
         previous = torch.from_numpy(begun)[:, None].to(image)
         for number in range(1, self.rounds + 1):
             points = as_points(clicks).to(image.device)
-            with torch.autocast(image.device.type, torch.bfloat16):
+            with training_precision(image.device):
                 logits, auxiliary = model(image.contiguous(memory_format=torch.channels_last), points, previous)
             logits, auxiliary = logits.float(), auxiliary.float()
             loss = DiceCELoss(sigmoid=True)(logits, truth)

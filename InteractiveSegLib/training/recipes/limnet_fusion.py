@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ...device import training_precision
 from ...models.limnet.quality import QualityConfig, QualityNetwork
 from ..bundle import read_bundle
 from ..round_pairs import TELLING, PairStream
@@ -46,7 +47,7 @@ class LIMNetFusionRecipe:
         self, model: nn.Module, batch: list[torch.Tensor], progress: float
     ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
         seen, gain = batch
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with training_precision(seen.device):
             logits = model(seen.contiguous(memory_format=torch.channels_last)).float()
         weight = (gain.abs() / TELLING).clamp(max=1)
         wrong = F.binary_cross_entropy_with_logits(logits, (gain > 0).float(), reduction="none")

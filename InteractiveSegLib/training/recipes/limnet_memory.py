@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ...device import training_precision
 from ...models.limnet.memory import similarity
 from ...models.limnet.xmem import Features, XMem, XMemConfig
 from ..bundle import read_bundle
@@ -100,7 +101,7 @@ def follow(
     clips, length = images.shape[:2]
     frames = network.normalise(images.transpose(0, 1).flatten(0, 1)[:, None])  # (T B, 3, H, W), slice by slice
     frames = frames.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with training_precision(images.device):
         features = network.encode_key(frames)
         slices = [Features(*parts) for parts in zip(*(getattr(features, f.name).chunk(length) for f in fields(Features)))]
         hidden = frames.new_zeros(clips, 1, network.config.hidden, *features.key.shape[2:])

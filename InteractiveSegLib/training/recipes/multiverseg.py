@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...device import training_precision
 from ...models import load
 from ...models.multiverseg import MultiverSegConfig, MultiverSegNet
 from ..simulate import batch_maps
@@ -76,7 +77,7 @@ class MultiverSegRecipe(ContextRecipe):
 
 def answered(model: nn.Module, target: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
     """Logits (B, 1, H, W) float32."""
-    with torch.autocast(target.device.type, torch.bfloat16):
+    with training_precision(target.device):
         return model(target, support, plan=WHOLE).float()
 
 
@@ -90,5 +91,5 @@ def with_previous(image: torch.Tensor, prompts: torch.Tensor, logits: torch.Tens
 def draft(image: torch.Tensor, prompts: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """The shipped ScribblePrompt's logits (B, 1, H, W)."""
     network = load("scribbleprompt", None, str(image.device)).network
-    with torch.autocast(image.device.type, torch.bfloat16):
+    with training_precision(image.device):
         return network(with_previous(image, prompts, logits)).float()

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ...device import training_precision
 from ...models import scribbleprompt
 from ...rasterise import mask_to_logits
 from ..augment import carried, damaged
@@ -71,7 +72,7 @@ class ScribblePromptRecipe:
             prompts = torch.from_numpy(maps).to(image.device)
             x = torch.cat([image, prompts, logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)], dim=1)
             x = x.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(image.device.type, torch.bfloat16):
+            with training_precision(image.device):
                 logits = model(x)
             logits = logits.float()
             loss = self.loss(logits, truth)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ...device import training_precision
 from ...models.tis.network import TIS, TISConfig, build, load, read_config
 from ...models.tis.nnunet import NNUNet, read_nnunet
 from ...models.tis.plan import make_plan
@@ -120,7 +121,7 @@ class TISRecipe:
             return
         if not model.refinement.begun:
             model.refinement.begin_as(model.encoder.output_block.conv.conv)
-        with torch.no_grad(), half(image):
+        with torch.no_grad(), training_precision(image.device):
             logits, features = model.encoder(image)
         automatic = logits.argmax(dim=1)
         rng = np.random.default_rng(int(image.abs().sum() * 1e3) % 2**32)
@@ -135,7 +136,7 @@ class TISRecipe:
             yield loss, {"correction loss": loss.item(), "start Dice": float(before), f"Dice after {turn}": float(after)}
 
     def encoder_loss(self, model: TIS, image: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        with half(image):
+        with training_precision(image.device):
             scales = model.encoder.supervised(image)
         weights = [0.5**n for n in range(len(scales))]
         loss = sum(w * segmentation_loss(s.float(), at_size(truth, s.shape[2:])) for w, s in zip(weights, scales)) / sum(weights)
@@ -202,10 +203,6 @@ class Sample:
         wrong = 1 + self.recipe.error_weight * (start != truth)[None]
         crossed = F.cross_entropy(logits, truth[None], reduction="none")
         return segmentation_loss(logits, truth[None]) + (wrong * crossed).sum() / wrong.sum()
-
-
-def half(like: torch.Tensor) -> torch.autocast:
-    return torch.autocast(like.device.type, torch.bfloat16)
 
 
 def segmentation_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...device import training_precision
 from ...models.universeg import UniverSegConfig, UniverSegNet
 from .in_context import WHOLE, ContextRecipe, mean_dice
 
@@ -24,7 +25,7 @@ class UniverSegRecipe(ContextRecipe):
         self, model: nn.Module, batch: list[torch.Tensor], progress: float
     ) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
         for image, truth, support in self.in_turn(*self.prepare(batch, progress)):
-            with torch.autocast(image.device.type, torch.bfloat16):
+            with training_precision(image.device):
                 logits = model(image.contiguous(memory_format=torch.channels_last), support, plan=WHOLE)
             logits = logits.float()
             loss = self.loss(logits, truth)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ... import robot
+from ...device import training_precision
 from ...models.verse.decoder import WHOLE, Parts
 from ...models.verse.fuser import draw_prompts
 from ...models.verse.network import COMPACT, VerSeConfig, build
@@ -141,7 +142,7 @@ class VerSeRecipe:
         yield from self.encoder_losses(model, batch) if first_stage else self.answer_losses(model, batch)
 
     def encoder_losses(self, model: nn.Module, batch: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
-        with torch.autocast(batch[0].device.type, torch.bfloat16):
+        with training_precision(batch[0].device):
             features = model.encode(batch[0][:, None].contiguous(memory_format=torch.channels_last))
             found = model.teacher(features)
         loss = teacher_loss(found, batch)
@@ -177,7 +178,7 @@ class VerSeRecipe:
             points = click_tensors(clicks, image.device)
             prompts = draw_prompts(points, previous)
             points = None if by_name and step == 0 else points
-            with torch.autocast(image.device.type, torch.bfloat16):
+            with training_precision(image.device):
                 features = model.encode(image.contiguous(memory_format=torch.channels_last))
                 outputs = model.decode(features, prompts, target if by_name else None, points)
                 named = model.teacher(features)
@@ -246,7 +247,7 @@ class UNetPeerRecipe:
         if progress < self.half_size_until:
             batch = halved(batch)
         image, known = batch[0][:, None], batch[5]
-        with torch.autocast(image.device.type, torch.bfloat16):
+        with training_precision(image.device):
             logits = model(image.contiguous(memory_format=torch.channels_last)).float()
         logits, truth = logits[known][:, None], named_masks(batch)[known][:, None]
         loss = mask_loss(logits, truth)
