@@ -8,6 +8,7 @@ from golden import DATA, published_state
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models import scribbleprompt
+from InteractiveSegLib.models.layers.pointwise import Pointwise
 from InteractiveSegLib.models.scribbleprompt import ScribblePromptConfig
 from InteractiveSegLib.weights import load_strictly
 
@@ -46,3 +47,18 @@ def test_weights_of_another_network_are_refused_with_the_reason(tmp_path):
     torch.save(state, tmp_path / "odd.pt")
     with pytest.raises(InteractiveSegError, match=r"missing downs\.1\.conv\.0\.bias; not expected surplus"):
         scribbleprompt.load(tmp_path / "odd.pt", "cpu")
+
+
+def test_a_shortcut_is_the_strided_convolution_forwards_and_backwards():
+    torch.manual_seed(0)
+    shortcut = Pointwise(8, 16, stride=2)
+    x = torch.randn(2, 8, 96, 95)
+    plain, ours = x.clone().requires_grad_(), x.to(memory_format=torch.channels_last).requires_grad_()
+    expected = torch.nn.functional.conv2d(plain, shortcut.weight, stride=2)
+    expected.square().sum().backward()
+    wanted, shortcut.weight.grad = shortcut.weight.grad.clone(), None
+    found = shortcut.to(memory_format=torch.channels_last)(ours)
+    found.square().sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(ours.grad, plain.grad, atol=1e-4)
+    assert torch.allclose(shortcut.weight.grad, wanted, rtol=1e-4, atol=1e-2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..layers.pointwise import Pointwise
+
 
 class Normalise(nn.Module):
     """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W) less ImageNet's mean, over its deviation. Holds no weights."""
@@ -26,7 +28,7 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     """What the input passes on its way around a block: nothing, or 1x1 convolution and norm where the shape changes."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(Pointwise(inputs, outputs, stride), nn.BatchNorm2d(outputs))
 
 
 class BasicBlock(nn.Module):

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..layers.pointwise import Pointwise
+
 HEADS = 4
 SUMMARY = 8  # side of the map that keys and values are reduced to
 
@@ -54,7 +56,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut.extend([norm(inputs, config), nn.ReLU(), nn.Conv2d(inputs, outputs, 1, stride, bias=False)])
+            self.shortcut.extend([norm(inputs, config), nn.ReLU(), Pointwise(inputs, outputs, stride)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv1(F.relu(self.bn1(x)))
