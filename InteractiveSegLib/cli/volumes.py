@@ -16,7 +16,18 @@ from ..evaluation.report import write_rows
 from ..evaluation.volumes import reach, report
 from ..evaluation.volumes.items import load_volumes
 from ..evaluation.volumes.peers import has_slicer
-from ..evaluation.volumes.protocol import ROUNDS, Contouring, Growing, Interpolating, Method, Naming, Propagating, evaluate
+from ..evaluation.volumes.protocol import (
+    ROUNDS,
+    Contouring,
+    Growing,
+    Interpolating,
+    Method,
+    Naming,
+    Propagating,
+    Refining,
+    evaluate,
+)
+from ..models.tis import TARGETS
 from ..types import InteractiveSegError
 from ..weights import sha256, shipped_file
 
@@ -38,6 +49,7 @@ METHODS = {
     "interpolation": lambda args: Interpolating("LIM-Net's clicks, filled between", "limnet", args.device, args.weights),
     "verse": lambda args: Naming("VerSe by name then click, propagated", True, args.device, memory=args.memory_weights),
     "verse-slices": lambda args: Naming("VerSe by name then click, slice by slice", False, args.device),
+    "tis": lambda args: Refining("TIS by itself, then clicks", args.device),
     "seeds": lambda args: Growing(),
     "contours": lambda args: Contouring(),
 }
@@ -46,6 +58,7 @@ NEEDS = {
     "mrf": ("limnet-click", "limnet-memory", "limnet-fusion"), "no-mrf": ("limnet-click", "limnet-memory"),
     "scribbleprompt": ("limnet-memory",), "scribbleprompt-mrf": ("limnet-memory", "limnet-fusion"),
     "interpolation": ("limnet-click",), "verse": ("verse", "limnet-memory"), "verse-slices": ("verse",),
+    "tis": tuple(TARGETS),
 }
 EXAMPLES = """examples:
   interactive-seg volumes --data ../shared/data/dev --max-volumes 5 --out results/volumes
@@ -56,7 +69,8 @@ A round is one click, on the slice with the largest error, in the middle of its 
 methods: mrf and no-mrf (LIM-Net with and without multi-round fusion), scribbleprompt and scribbleprompt-mrf (its clicks,
 LIM-Net's propagation), interpolation and filled (LIM-Net's or ScribblePrompt's clicks, Fill between slices), seeds (Grow
 from seeds in 3D), contours (not clicks: as many slices as rounds, contoured perfectly, Fill between slices), verse and
-verse-slices (hearts only: by name on all slices, then clicks, carried on or not). Those whose weights are not shipped are
+verse-slices (hearts only: by name on all slices, then clicks, carried on or not), tis (what it knows: by itself, then
+clicks). Those whose weights are not shipped are
 left out by default. rounds worse: after which Dice fell by more than 0.005.
 
 --reach: no clicks; each object's widest slice is given as it is in truth and carried both ways, beside a copy of its mask."""
@@ -132,7 +146,7 @@ def hashes(args: argparse.Namespace) -> dict[str, str]:
     """SHA-256 of the weights that are there, by network."""
     found = {}
     for name, own in (("limnet-click", args.weights), ("limnet-memory", args.memory_weights), ("limnet-fusion", None),
-                      ("verse", None)):
+                      ("verse", None), *((name, None) for name in TARGETS)):
         try:
             found[name] = sha256(own or shipped_file(name))
         except InteractiveSegError:

@@ -131,10 +131,11 @@ def test_hearts_are_found_by_name_and_other_objects_are_left_to_other_methods(fi
         arrays = dict(pack)
     np.savez(files / "p.npz", **{**arrays, "labels": json.dumps({"0": "ground", "1": "ball", "2": "left atrium"})})
     words = ["volumes", "--data", "p.npz", "--max-volumes", "1", "--rounds", "1", "--out", "results"]
-    assert main([*words, "--methods", "scribbleprompt,verse,verse-slices"]) == 0
+    assert main([*words, "--methods", "scribbleprompt,verse,verse-slices,tis"]) == 0
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     ours, named = "ScribblePrompt, propagated", "VerSe by name then click, "
-    assert [line[2] for line in lines if line[0] == "| p/left atrium"] == [ours, f"{named}propagated", f"{named}slice by slice"]
+    found = [line[2] for line in lines if line[0] == "| p/left atrium"]
+    assert found == [ours, f"{named}propagated", f"{named}slice by slice", "TIS by itself, then clicks"]
     assert [line[2] for line in lines if line[0] == "| p/ball"] == [ours]
     assert main([*words, "--methods", "verse-slices"]) == 0
     assert "\n1 volumes, saved in" in capsys.readouterr().out, "the ball is none of VerSe's"

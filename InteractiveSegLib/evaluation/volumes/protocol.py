@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ...models.tis import TARGETS
 from ...robot_rounds import next_click, play
 from ...session import InteractiveSession
 from ..cardiac import NAMES
@@ -65,10 +67,32 @@ class Naming(Method):
         if self.carries:
             yield from play(session, volume.truth, memory=self.memory)
             return
-        rng = np.random.default_rng(0)
-        while (click := next_click(volume.truth, session.mask, rng)) is not None:
-            session.add(click)
-            yield session.mask.copy()
+        yield from clicked(session, volume)
+
+
+class Refining(Method):
+    """TIS's automatic result of all classes it knows beside this one, corrected by clicks on this one."""
+
+    def __init__(self, name: str, device: str = "auto") -> None:
+        self.name, self._options = name, {"model": "tis", "device": device}
+
+    def knows(self, volume: Volume) -> bool:
+        return any(volume.label in targets for targets in TARGETS.values())
+
+    def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
+        targets = next(targets for targets in TARGETS.values() if volume.label in targets)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, targets=targets, **self._options)
+        session.predict()
+        yield from clicked(session, volume)
+
+
+def clicked(session: InteractiveSession, volume: Volume) -> Iterator[np.ndarray]:
+    """The mask of the one target, or of that of the volume's label, after each click on it."""
+    rng = np.random.default_rng(0)
+    target = volume.label if volume.label in session.targets else session.targets[0]
+    while (click := next_click(volume.truth, session.mask_of(target), rng)) is not None:
+        session.add(replace(click, label=target))
+        yield session.mask_of(target)
 
 
 class Interpolating(Method):
