@@ -15,6 +15,13 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
     export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
     export.add_argument("--notes", default="", help="a sentence for the card, on what its settings do not say")
+    failures = actions.add_parser("failures", help="write into a card where its weights fail: words, and a plot beside the card")
+    failures.add_argument("id", metavar="ID", help="name of the weights, such as scribbleprompt-compact")
+    failures.add_argument("rows", metavar="CSV", type=Path, nargs="+", help="rows that evaluate, hearts, volumes, refine or "
+                          "experiment wrote, such as results/clicks/rows.csv")
+    failures.add_argument("--method", help="whose rows (default: the first method of each file)")
+    failures.add_argument("--goal", type=float, default=0.9, metavar="DICE", help="what counts as a failure (default: below 0.9)")
+    failures.add_argument("--notes", default="", help="what the rows do not say")
     fetch = actions.add_parser("fetch", help="download a published checkpoint, held to its hash, as .safetensors")
     fetch.add_argument("name", metavar="NAME", help="such as ritm-h18 or xmem-s012")
     fetch.add_argument("--out", type=Path, default=Path("published"), help="folder for it (default: published)")
@@ -27,6 +34,15 @@ def run(args: argparse.Namespace) -> int:
         from ..training.export import export
 
         print(export(args.folder, args.bundle, args.id, args.report, args.notes))
+        return 0
+    if args.action == "failures":
+        from ..evaluation.failures import describe, plot, read
+        from ..training.export import write_failures
+
+        rows = read(args.rows, args.method)
+        words = " ".join(filter(None, (describe(rows, args.goal), args.notes)))
+        plot(rows, write_failures(args.id, words), f"{args.id}: {rows[0]['method']}, {len(rows)} objects", args.goal)
+        print(words)
         return 0
     if args.action == "fetch":
         from ..fetch import CHECKPOINTS, fetch

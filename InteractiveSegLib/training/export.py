@@ -19,6 +19,7 @@ from .sets import objection
 
 AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 TEACHER = AVERAGED + "teacher."  # of what only training needs
+FAILURES, DATA = "## Where they fail", "## Training data"  # sections of a card
 RESEARCH = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
 COMMERCIAL = "commercial use allowed: every training set is under terms that allow it, the card names them for attribution"
 
@@ -117,12 +118,31 @@ def card(entry: dict, about: dict, bundle: Path, report: Path | None, notes: str
         "",
         (report / "summary.md").read_text(encoding="utf8") if report else "See the README, `interactive-seg evaluate`.",
         "",
-        "## Training data",
+        DATA,
         "",
         *data_table(bundle, getattr(recipe, "pack", "")),
         "",
     ]
     return "\n".join(lines)
+
+
+def write_failures(identifier: str, words: str) -> Path:
+    """Put what is said of the failures of some weights into their card, in place of what stood there.
+
+    Returns where the card expects the plot of them.
+    """
+    card = weights_folder() / f"{identifier}.md"
+    if identifier not in {entry["id"] for entry in listed()} or not card.exists():
+        names = ", ".join(entry["id"] for entry in listed())
+        raise InteractiveSegError(f"No weights {identifier!r} with a card are listed: choose one of {names}.")
+    plot = card.with_name(f"{identifier}-failures.png")
+    before, found, after = card.read_text(encoding="utf8").partition(f"\n{DATA}\n")
+    if not found:
+        raise InteractiveSegError(f"{card.name} has no section {DATA!r}, before which failures belong: export the weights anew.")
+    before = before.partition(f"\n{FAILURES}\n")[0].rstrip()
+    section = f"{FAILURES}\n\n{words}\n\n![Each object's Dice in the end]({plot.name})"
+    card.write_text(f"{before}\n\n{section}\n{found}{after}", encoding="utf8")
+    return plot
 
 
 def data_table(bundle: Path, only: str = "") -> Sequence[str]:
