@@ -94,6 +94,7 @@ def plot(rows: Sequence[dict], path: Path, title: str, goal: float = GOAL) -> No
     axes.axvline(goal, color="gray", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(groups)), list(groups), fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlim=(-0.02, 1.02), xlabel="Dice in the end (a bar: the mean)", title=title)
+    axes.set(xlim=(-0.02, 1.02), xlabel="Dice in the end (a bar: the mean)")
+    figure.suptitle(title, fontsize=10)
     axes.grid(alpha=0.3, axis="x")
     figure.savefig(path, dpi=90)
