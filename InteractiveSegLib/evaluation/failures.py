@@ -23,9 +23,10 @@ def read(paths: Sequence[Path], method: str | None = None) -> list[dict]:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError) as error:
+            known = [(structure(row), final(row)) for row in rows if "method" in row]
+        except (OSError, ValueError, TypeError) as error:
             raise InteractiveSegError(f"{path} cannot be read ({error}): give a CSV of rows that a command wrote.") from error
-        if not rows or "method" not in rows[0] or structure(rows[0]) is None or final(rows[0]) is None:
+        if not known or any(None in pair for pair in known):
             raise InteractiveSegError(f"{path} has no rows with a method, a structure and a Dice: give a CSV of rows that "
                                       "evaluate, hearts, volumes, refine or experiment wrote.")
         chosen = [row for row in rows if row["method"] == (method or rows[0]["method"])]

@@ -54,10 +54,12 @@ def test_the_rows_of_every_experiment_are_understood(models, tmp_path, capsys, h
 def test_what_is_no_card_or_no_rows_is_said_in_a_sentence_and_nothing_is_written(models, tmp_path, capsys):
     rows = write(tmp_path / "rows.csv", "task,method,dice_1", "p/disk,ours,0.5")
     other = write(tmp_path / "other.csv", "name,age", "x,7")
+    torn = write(tmp_path / "torn.csv", "task,method,dice_1", "p/disk,ours,0.5", "p/disk,ours")
     for words, sentence in ((["theirs", rows], "No weights 'theirs' with a card are listed: choose one of ours, cardless."),
                             (["cardless", rows], "No weights 'cardless' with a card"),
                             (["ours", other], "has no rows with a method, a structure and a Dice"),
                             (["ours", str(tmp_path / "none.csv")], "cannot be read"),
+                            (["ours", torn], "cannot be read"),
                             (["ours", rows, "--method", "magic"], "has no method 'magic': choose one of ours.")):
         assert main(["models", "failures", *words]) == 1
         assert sentence in capsys.readouterr().err
