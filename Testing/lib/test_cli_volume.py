@@ -1,5 +1,6 @@
 """Volumes on the command line: `segment --propagate`, the robot's rounds, `volumes` with its peers, and speed."""
 import csv
+import dataclasses
 import json
 import re
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from InteractiveSegLib.demo_study import write_volume
 from InteractiveSegLib.evaluation.volumes import reach
 from InteractiveSegLib.evaluation.volumes.items import Volume, load_volumes
 from InteractiveSegLib.evaluation.volumes.peers import fill_between, grow_from_seeds, has_slicer
-from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, evaluate
+from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, Refining, evaluate
 from InteractiveSegLib.evaluation.volumes.report import table
 from InteractiveSegLib.io import read_image, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
@@ -139,6 +140,16 @@ def test_hearts_are_found_by_name_and_other_objects_are_left_to_other_methods(fi
     assert [line[2] for line in lines if line[0] == "| p/ball"] == [ours]
     assert main([*words, "--methods", "verse-slices"]) == 0
     assert "\n1 volumes, saved in" in capsys.readouterr().out, "the ball is none of VerSe's"
+
+
+def test_each_click_corrects_tis_own_result_of_the_volumes_structure(tmp_path):
+    a_pack(tmp_path / "p.npz")
+    ball = load_volumes(tmp_path, "*/ball", max_volumes=1)[0]
+    assert not Refining("").knows(ball)
+    atrium = dataclasses.replace(ball, task="p/left atrium", truth=np.roll(ball.truth, 5, axis=1))
+    assert Refining("").knows(atrium)
+    wrong = [np.count_nonzero(mask ^ atrium.truth) for mask, _ in zip(Refining("").rounds(atrium), range(3))]
+    assert wrong[0] > wrong[1] > wrong[2]
 
 
 def test_reach_counts_the_slices_that_one_true_slice_was_carried_to(files, capsys):
