@@ -180,7 +180,9 @@ def test_a_killed_process_loses_at_most_the_entry_it_was_writing(tmp_path):
             told.append(process.stdout.readline().strip())
         timer = threading.Timer(rng.uniform(0, 0.15), process.kill)
         timer.start()
-        told += [line.strip() for line in process.communicate(timeout=60)[0].splitlines() if len(line) == 32]
+        # read on by the same reader: communicate() would not see the lines that it holds already
+        told += [line.strip() for line in process.stdout if len(line.strip()) == 32]
+        process.communicate(timeout=60)
         timer.join()
         context = ContextStore(path).open("study", "liver")
         kept = [info.id for info in context.infos()]
