@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,19 +24,31 @@ MIN_PIXELS = 8
 
 @dataclass(frozen=True)
 class Source:
-    """What a data set's labels mean. named: target -> label values; unnamed: label values to be found by clicks alone."""
+    """What a data set's labels mean. named: target -> label values; unnamed: label values to be found by clicks alone.
+
+    least: label value -> pixels of a piece below which it is no part of the heart.
+    """
 
     share: float
     named: dict[str, tuple[int, ...]] = field(default_factory=dict)
     unnamed: tuple[int, ...] = ()
+    least: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[int]:
+        """Label values of the heart; others, such as the aorta's, are passed over."""
+        return [*(value for values in self.named.values() for value in values), *self.unnamed]
 
 
-# HVSMR's myocardium is of both ventricles and its blood pool of all chambers: they fit no name.
+# HVSMR's myocardium is of both ventricles and its blood pool of all chambers: they fit no name. So is the myocardium of both CT
+# sets. Their left atrium has the pulmonary veins as far as into the lungs, the one of LA2018 ends near its wall.
 SOURCES = {
-    "3d_acdc_cine_train": Source(0.58, {"LV": (3,), "myocardium": (2,), "RV": (1,)}),
-    "3d_la2018_lge_train": Source(0.24, {"LA": (1,)}),
-    "2d_emidec_lge_scar_train": Source(0.12, {"LV": (1,), "myocardium": (2, 3, 4), "scar": (3, 4)}),
-    "2d_hvsmr_heart": Source(0.06, unnamed=(1, 2)),
+    "3d_acdc_cine_train": Source(0.54, {"LV": (3,), "myocardium": (2,), "RV": (1,)}),
+    "3d_la2018_lge_train": Source(0.22, {"LA": (1,)}),
+    "2d_emidec_lge_scar_train": Source(0.11, {"LV": (1,), "myocardium": (2, 3, 4), "scar": (3, 4)}),
+    "2d_hvsmr_heart": Source(0.05, unnamed=(1, 2)),
+    "2d_sa_chd_heart_ct": Source(0.05, {"LV": (1,), "RV": (2,), "LA": (3,)}, unnamed=(4, 5), least={3: 300}),
+    "2d_sa_hocm_valves_ct": Source(0.03, {"LV": (5,), "LA": (4,)}, unnamed=(6,), least={4: 300}),
 }
 
 
@@ -64,7 +76,8 @@ class Hearts:
         if not found:
             raise InteractiveSegError(f"The bundle holds no hearts: pack a folder with one of {', '.join(SOURCES)}.")
         self.sources = [SOURCES[name] for name in found]
-        self.cases = [[volume(case) for case in d.cases] for d in found.values()]
+        self.cases = [[heart for case in d.cases if (heart := heart_alone(volume(case), SOURCES[name])).labels.any()]
+                      for name, d in found.items()]
 
     def draw(self, rng: np.random.Generator, size: int, by_name: bool) -> View:
         """A random view on a canvas of that size. by_name: of a named target, which may be absent from the slice."""
@@ -79,7 +92,7 @@ class Hearts:
 
     def look(self, case: Case, source: Source, rng: np.random.Generator, size: int, by_name: bool) -> View | None:
         """A view of one target of the case, or None when the draw came to nothing."""
-        names = list(source.named) or source.unnamed
+        names = [*source.named, *(() if by_name else source.unnamed)]
         name = names[rng.integers(len(names))]
         values = source.named.get(name, (name,))
         present = np.isin(case.labels, values)
@@ -119,6 +132,16 @@ def volume(case: Case) -> Case:
         return case
     scribbles = None if case.scribbles is None else case.scribbles[None]
     return Case(case.image[None], case.labels[None], case.subject, (1.0, *case.spacing), scribbles)
+
+
+def heart_alone(case: Case, source: Source) -> Case:
+    """A volume without the labels that are not of the heart, and without the pieces of labels that are too small for it."""
+    labels = np.where(np.isin(case.labels, source.values), case.labels, 0)
+    for value, least in source.least.items():
+        for plane in labels:
+            pieces, _ = ndimage.label(plane == value)
+            plane[(np.bincount(pieces.ravel()) < least)[pieces] & (pieces > 0)] = 0
+    return replace(case, labels=labels)
 
 
 def thick(scribbles: np.ndarray) -> np.ndarray:
