@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional as F
 
 from ..device import half_precision
@@ -22,11 +23,12 @@ from ..models.tis.prepare import crop_box, grid_at, normalise, token_stride
 from ..plan import Plan
 from ..prompts import Prompt, Scribble
 from ..targets import find_label
-from ..types import InteractiveSegError
+from ..types import InteractiveSegError, bounding_box
 from . import Setting
 
 log = logging.getLogger(__name__)
 STROKE = 32  # voxels of a scribble that the network sees as clicks
+ISLAND = 0.1  # of the voxels of a class's largest piece: a smaller one is none of a class that training knows as one piece
 SLAB = 2**24  # logits that are resampled at a time
 
 
@@ -121,6 +123,7 @@ class TISPredictor:
             logits, features = predict_volume(self.network.encoder, volume[0].to(self.device), config.patch, self.mirror)
         logits = logits.float()
         self._automatic = labels_at(logits, (slice(0, n) for n in grid), grid, image.shape)[1]
+        drop_islands(self._automatic, config.single)
         self._features = features.half()
         self._image = image
 
@@ -147,6 +150,19 @@ class TISPredictor:
                 stride,
             )
         return labels_at(logits, box, grid, shape)
+
+
+def drop_islands(labels: np.ndarray, single: Sequence[bool]) -> None:
+    """Take small pieces far from the largest out of the classes that are one piece. Changes uint8 labels (k, j, i) in place.
+
+    nnU-Net (2021) keeps the largest piece alone, where that is better; a second hippocampus is no island here.
+    """
+    for label in np.flatnonzero(single) + 1:
+        part = labels[tuple(slice(*ends) for ends in zip(*bounding_box(labels == label)))]
+        pieces, count = ndimage.label(part == label, np.ones((3, 3, 3)))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            part[(sizes < ISLAND * sizes[1:].max())[pieces] & (pieces > 0)] = 0
 
 
 def voxels_of(prompt: Prompt) -> list[tuple[int, ...]]:

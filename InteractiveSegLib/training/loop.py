@@ -29,6 +29,7 @@ CHECKPOINT_SECONDS = 120
 LOG_STEPS = 50
 SETTLING = 30  # batches by which batch norms are measured in the end
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms, nothing where a recipe has other norms
+OWN = ("teacher.", "about")  # of a run, not of the weights that it starts from: a head for training, what it says of itself
 BATCH_NORMS = torch.nn.modules.batchnorm._BatchNorm
 
 
@@ -86,7 +87,7 @@ class Trainer:
         network = recipe.build()
         if start is not None:
             own = network.state_dict()
-            state = {**read_state(start), **{name: own[name] for name in own if name.startswith("teacher.")}}
+            state = {**read_state(start), **{name: own[name] for name in own if name.startswith(OWN)}}
             state = {name: value for name, value in state.items() if name in own or not name.endswith(STATISTICS)}
             if getattr(recipe, "ablation", False):
                 state = {name: state[name] for name in own if name in state}

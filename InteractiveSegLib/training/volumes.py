@@ -17,6 +17,7 @@ from .bundle import Case, DataSet, read_bundle
 FOREGROUND_SHARE = 0.5  # of patches are centred on a labelled voxel; nnU-Net guarantees a third
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 CT = "CT"
+ONE_PIECE = 0.95  # of a structure hang together, or it comes in pieces
 
 
 def read_set(bundle: Path, name: str) -> DataSet:
@@ -81,6 +82,19 @@ def reach_of(dataset: DataSet) -> float:
     boxes = [(bounding_box(case.labels > 0), case.spacing) for case in dataset.cases if case.labels.any()]
     extents = [np.prod(np.subtract(stop, start) * np.array(spacing)) ** (1 / 3) for (start, stop), spacing in boxes]
     return round(float(np.median(extents)) / 3, 1)
+
+
+def single_of(dataset: DataSet) -> tuple[bool, ...]:
+    """Of each label whether it is one piece in every volume."""
+    return tuple(all(one_piece(case.labels == label) for case in dataset.cases) for label in sorted(dataset.labels))
+
+
+def one_piece(mask: np.ndarray) -> bool:
+    """Whether nearly all of a mask hangs together; nothing does."""
+    box = tuple(slice(*ends) for ends in zip(*bounding_box(mask)))
+    pieces, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel())[1:]
+    return not sizes.size or sizes.max() >= ONE_PIECE * sizes.sum()
 
 
 class PatchStream(IterableDataset):

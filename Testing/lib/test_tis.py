@@ -10,6 +10,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
 from InteractiveSegLib.inference.sliding import predict_volume
 from InteractiveSegLib.models.tis.network import TISConfig, build, load
+from InteractiveSegLib.predictors import tis
 from InteractiveSegLib.predictors.tis import labels_at
 
 SHAPE = (16, 24, 20)
@@ -262,6 +263,28 @@ def test_the_mode_mirror_averages_over_the_axes_that_training_mirrored(tmp_path)
             found[mirror, mode] = session.labels.copy()
     assert np.array_equal(found[(), "mirror"], found[(), "once"]), "nothing was mirrored in training"
     assert not np.array_equal(found[(2,), "mirror"], found[(2,), "once"])
+
+
+@pytest.mark.parametrize("single, islands", [((), 2), ((True, False), 1), ((False, True), 1), ((True, True), 0)])
+def test_islands_of_a_class_that_is_one_piece_are_no_result(monkeypatch, tmp_path, single, islands):
+    def encoder(_network, volume, *_):  # finds class 1 at 1 and class 2 at 2
+        values = volume[0].round()
+        return torch.stack([(values == n).float() for n in range(3)]), torch.zeros(4, *values.shape)
+
+    monkeypatch.setattr(tis, "predict_volume", encoder)
+    monkeypatch.setattr(tis, "normalise", lambda image, clip: image)
+    image = np.zeros((16, 16, 24), np.float32)
+    for label, row in ((1, 0), (2, 8)):
+        image[4:10, row:row + 6, 2:8] = label
+        image[4:10, row:row + 3, 12:15] = label  # such as the other side's
+        image[2, row, 22] = label
+    path = tmp_path / "weights.safetensors"
+    save_file({k: v.contiguous() for k, v in a_network(2, single=single).state_dict().items()}, path)
+    session = InteractiveSession(image, model="tis", weights=path, targets=names(2), device="cpu")
+    session.predict()
+    wrong = image != session.labels
+    assert (image[2, :, 22] > 0).sum() - wrong.sum() == islands, "what islands there are, stay"
+    assert not wrong[:, :, :22].any()
 
 
 def test_weights_that_say_less_of_themselves_than_new_ones_still_load(weights, tmp_path):

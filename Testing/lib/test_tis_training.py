@@ -16,7 +16,7 @@ from InteractiveSegLib.robot_volume import BAD_STARTS, bad_start, disturbance, n
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes import tis
 from InteractiveSegLib.training.recipes.tis import TISRecipe
-from InteractiveSegLib.training.volumes import clip_of, read_labelled_folder
+from InteractiveSegLib.training.volumes import clip_of, read_labelled_folder, single_of
 
 NAMES = ("front", "back")
 
@@ -102,6 +102,30 @@ def test_a_folder_becomes_weights_that_a_session_uses(folder, tmp_path, capsys, 
     session.set_labels(labels)
     session.add(Click((2, 2, 2), label="back"))
     assert session.labels[2, 2, 2] == 2
+
+
+def test_what_is_one_piece_in_every_case_is_known_to_be(folder):
+    assert a_recipe(folder).config().single == (True, True)
+    data = read_labelled_folder(folder)
+    case = data.cases[3]
+    case.labels[:2, :8, :8] = 2  # another lesion
+    assert single_of(data) == (True, False)
+    case.labels[:] = 0
+    assert single_of(data) == (True, True), "where nothing is, nothing is in pieces"
+
+
+def test_training_goes_on_from_weights_that_said_less_of_themselves(folder, tmp_path):
+    recipe = a_recipe(folder)
+    state = recipe.build().state_dict()
+    about = json.loads(bytes(state["about"].tolist()))
+    del about["single"]
+    older = {**state, "about": torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)}
+    save_file({k: v.contiguous() for k, v in older.items()}, tmp_path / "older.safetensors")
+    trainer = Trainer(recipe, tmp_path / "run", start=tmp_path / "older.safetensors")
+    assert trainer.model.config.single == (True, True)
+    begun = trainer.model.state_dict()
+    assert torch.equal(begun["about"], state["about"])
+    assert all(torch.equal(begun[k], older[k]) for k in older if k != "about")
 
 
 def test_a_hospitals_nnunet_stays_as_it_is_and_its_correction_is_trained(folder, tmp_path):

@@ -25,7 +25,7 @@ class TISConfig:
     of a CT data set, empty where each volume is normalised by itself; stride: voxels per token; reach: mm, about a third of the
     objects' extent, the unit of the distance between a voxel and a click.
     width, layers: 32 x 6 here, the paper gives six layers and no width. mirror: axes along which mirrored volumes look alike, as
-    they did in training.
+    they did in training. single: of each target whether it is one piece in every training volume, empty where nobody looked.
     """
 
     targets: tuple[str, ...]
@@ -44,6 +44,7 @@ class TISConfig:
     click_encoding: bool = True
     label_assignment: bool = True
     mirror: tuple[int, ...] = ()
+    single: tuple[bool, ...] = ()
 
 
 class TIS(nn.Module):

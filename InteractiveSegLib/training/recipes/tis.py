@@ -23,7 +23,7 @@ from ...robot_volume import BAD_STARTS, bad_start, disturbance, next_click
 from ...types import InteractiveSegError
 from ...weights import read_state, shipped_file
 from ..bundle import DataSet
-from ..volumes import PatchStream, clip_of, reach_of, read_labelled_folder, read_set
+from ..volumes import PatchStream, clip_of, reach_of, read_labelled_folder, read_set, single_of
 
 TIS_WEIGHTS = ".safetensors"
 
@@ -88,11 +88,12 @@ class TISRecipe:
         targets = tuple(data.labels[n] for n in sorted(data.labels))
         config = TISConfig(targets, plan.spacing, plan.patch, plan.strides, plan.kernels, plan.features, plan.strides[1],
                            clip_of(data), reach_of(data), width=self.width, layers=self.layers,
-                           click_encoding=self.click_encoding, label_assignment=self.label_assignment, mirror=self.mirror)
+                           click_encoding=self.click_encoding, label_assignment=self.label_assignment, mirror=self.mirror,
+                           single=single_of(data))
         if self.encoder is None:
             return config
         if self.encoder.suffix == TIS_WEIGHTS:
-            own = {name: getattr(config, name) for name in ("width", "layers", "click_encoding", "label_assignment")}
+            own = {name: getattr(config, name) for name in ("width", "layers", "click_encoding", "label_assignment", "single")}
             return replace(read_config(read_state(self.encoder), self.encoder), **own)
         return with_encoder(config, read_nnunet(self.encoder))
 
