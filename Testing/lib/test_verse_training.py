@@ -76,6 +76,25 @@ def test_a_view_is_the_slice_with_its_labels_and_an_experts_strokes(views):
     assert any((view.strokes == 1).any() for view in views) and not any(view.known[TARGETS.index("edema")] for view in views)
 
 
+def test_vessels_of_a_ct_are_no_part_of_the_heart():
+    labels = np.zeros((200, 200), np.uint8)
+    for label, row, column in ((1, 60, 60), (2, 60, 100), (3, 90, 60), (4, 90, 100), (5, 30, 80), (6, 160, 100)):
+        labels[row:row + 24, column:column + 24] = label
+    labels[100:103, 10:13] = 3  # a vein in the lung
+    above = np.where(labels == 6, labels, 0)
+    cases = [Case(labels * 30, labels, subject, (1.0, 1.0)) for subject, labels in (("one", labels), ("one", above))]
+    hearts = Hearts([DataSet("2d_sa_chd_heart_ct", dict(enumerate("abcdef", 1)), "", "", cases)])
+    heart = np.where(labels == 6, 0, labels)
+    heart[100:103, 10:13] = 0
+    assert [np.array_equal(case.labels[0], heart) for case in hearts.cases[0]] == [True], "the slice above shows no heart"
+    rng = np.random.default_rng(0)
+    named = [hearts.draw(rng, 64, by_name=True) for _ in range(40)]
+    assert {view.target for view in named} == {LV, RV, TARGETS.index("LA")}, "its myocardium is of both ventricles"
+    clicked = [hearts.draw(rng, 64, by_name=False) for _ in range(40)]
+    assert {view.target for view in clicked} == {CLICKS_ONLY}
+    assert any(not (view.truth & (view.labels > 0)).any() for view in clicked), "what has no name is found by clicks"
+
+
 def test_a_bundle_without_hearts_is_refused():
     with pytest.raises(InteractiveSegError, match="holds no hearts"):
         Hearts([DataSet("2d_drive_vessel", {1: "vessel"}, "", "", [lge()])])
