@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from ..types import InteractiveSegError
 from ..weights import sha256, weights_folder
-from .bundle import read_bundle
+from .bundle import DataSet, read_bundle
 from .recipes import find_recipe
 from .sets import objection
 
@@ -83,8 +83,7 @@ def licence(about: dict, bundle: Path) -> str:
     if sources is not None and given not in sources:
         raise InteractiveSegError(f"{bundle} is not what this run was trained from: give the bundle that it read.")
     free = {given, *(entry["sha256"] for entry in listed() if entry["licence"] == COMMERCIAL)}
-    only = getattr(find_recipe(about["family"])(bundle), "pack", "")
-    allowed = all(not objection(d.licence) for d in read_bundle(bundle) if not only or d.name == only)
+    allowed = all(not objection(d.licence) for d in sets_read(about["family"], bundle))
     return COMMERCIAL if allowed and sources is not None and free.issuperset(sources) else RESEARCH
 
 
@@ -120,7 +119,7 @@ def card(entry: dict, about: dict, bundle: Path, report: Path | None, notes: str
         "",
         DATA,
         "",
-        *data_table(bundle, getattr(recipe, "pack", "")),
+        *data_table(sets_read(about["family"], bundle)),
         "",
     ]
     return "\n".join(lines)
@@ -145,10 +144,16 @@ def write_failures(identifier: str, words: str) -> Path:
     return plot
 
 
-def data_table(bundle: Path, only: str = "") -> Sequence[str]:
-    """One row per data set: name, modality, cases, subjects, licence. only: the one that was used."""
+def sets_read(family: str, bundle: Path) -> list[DataSet]:
+    """The bundle's sets that a recipe reads: those that it names, or all."""
+    named = getattr(find_recipe(family)(bundle), "sets", ())
+    return [d for d in read_bundle(bundle) if not named or d.name in named]
+
+
+def data_table(datasets: Sequence[DataSet]) -> Sequence[str]:
+    """One row per data set: name, modality, cases, subjects, licence."""
     rows = ["| data set | modality | cases | subjects | licence as its source states it |", "| --- | --- | ---: | ---: | --- |"]
-    for d in (d for d in read_bundle(bundle) if not only or d.name == only):
+    for d in datasets:
         licence = d.licence.replace("|", "/")
         rows.append(f"| {d.name} | {d.modality} | {len(d.cases)} | {len({c.subject for c in d.cases})} | {licence} |")
     return rows

@@ -36,8 +36,9 @@ BATCH_NORMS = torch.nn.modules.batchnorm._BatchNorm
 class Recipe(Protocol):
     """What a family brings to the loop. `bundle` is the file, or the folder of volumes, that it reads.
 
-    Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights. What the
-    network holds as `teacher` is for training alone. `ablation`: the network lacks a part, which weights to start from may have.
+    Optional: `stages`, shares of a cycle at which the learning rate starts anew; `memory_format` of the weights; `sets`, names of
+    the bundle's sets that it reads instead of all. What the network holds as `teacher` is for training alone. `ablation`: the
+    network lacks a part, which weights to start from may have.
     """
 
     bundle: Path

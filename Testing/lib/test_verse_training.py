@@ -14,7 +14,7 @@ from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.models.verse.queries import pad_clicks
 from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
 from InteractiveSegLib.training.cardiac import CLICKS_ONLY, TARGETS, Hearts
-from InteractiveSegLib.training.export import save_average
+from InteractiveSegLib.training.export import save_average, sets_read
 from InteractiveSegLib.training.loop import Trainer, read_log
 from InteractiveSegLib.training.recipes.verse import UNetPeerRecipe, VerSeRecipe, WithoutSemanticQueries, next_clicks
 
@@ -165,6 +165,12 @@ def test_the_teacher_trains_the_encoder_first_and_is_neither_saved_nor_asked_for
     again = Trainer(recipe, tmp_path / "again", start=tmp_path / "weights.safetensors")
     queries = "sem_seg_head.predictor.query_feat.weight"
     assert torch.equal(again.model.get_parameter(queries), trainer.ema.module.get_parameter(queries).half().float())
+
+
+def test_a_card_names_the_hearts_of_the_bundle_alone(tmp_path):
+    write_bundle(iter([*datasets(), DataSet("2d_drive_vessel", {1: "vessel"}, "", "fundus", [lge()])]), tmp_path / "all.bundle")
+    assert [d.name for d in sets_read("verse", tmp_path / "all.bundle")] == [d.name for d in datasets()]
+    assert len(sets_read("scribbleprompt", tmp_path / "all.bundle")) == 4
 
 
 def test_a_log_has_the_figures_of_every_stage_in_columns_of_their_own(tmp_path):

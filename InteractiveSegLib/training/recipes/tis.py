@@ -77,6 +77,10 @@ class TISRecipe:
     def stages(self) -> tuple[float, ...]:
         return () if self.encoder else (self.encoder_share,)
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        return (self.pack,) if self.pack else ()
+
     def data(self) -> DataSet:
         return read_data(Path(self.bundle), self.pack)
 

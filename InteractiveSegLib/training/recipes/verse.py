@@ -22,7 +22,7 @@ from ...models.verse.network import COMPACT, VerSeConfig, build
 from ...models.verse.queries import pad_clicks
 from ..augment import damaged
 from ..bundle import read_bundle
-from ..cardiac import TARGETS, HeartBatches, Hearts
+from ..cardiac import SOURCES, TARGETS, HeartBatches, Hearts
 from ..teacher import Teacher
 
 MOST_CLICKS = 6  # in one step; several at once let few steps reach the many clicks that a hard structure collects
@@ -115,6 +115,7 @@ class VerSeRecipe:
     late_share: float = 0.25  # of second passes start from a mask that is nearly right after many clicks
     encoder_share: float = 0.4  # of a cycle teaches the encoder alone
     pool: ProcessPoolExecutor | None = field(default=None, compare=False)
+    sets = tuple(SOURCES)
 
     @property
     def stages(self) -> tuple[float, ...]:
