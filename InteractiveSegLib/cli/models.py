@@ -15,6 +15,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     export.add_argument("--id", required=True, help="name of the weights, such as scribbleprompt-compact")
     export.add_argument("--report", type=Path, help="folder of an evaluation, for the card")
     export.add_argument("--notes", default="", help="a sentence for the card, on what its settings do not say")
+    export.add_argument("--mean-with", metavar="FILE", type=Path, help="ship the mean of the run's weights and of these, "
+                        "such as those that it began from")
     failures = actions.add_parser("failures", help="write into a card where its weights fail: words, and a plot beside the card")
     failures.add_argument("id", metavar="ID", help="name of the weights, such as scribbleprompt-compact")
     failures.add_argument("rows", metavar="CSV", type=Path, nargs="+", help="rows that evaluate, hearts, volumes, refine or "
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "export":
         from ..training.export import export
 
-        print(export(args.folder, args.bundle, args.id, args.report, args.notes))
+        print(export(args.folder, args.bundle, args.id, args.report, args.notes, args.mean_with))
         return 0
     if args.action == "failures":
         from ..evaluation.failures import describe, plot, read

@@ -12,25 +12,32 @@ import torch
 from safetensors.torch import save_file
 
 from ..types import InteractiveSegError
-from ..weights import sha256, weights_folder
+from ..weights import read_state, sha256, weights_folder
 from .bundle import DataSet, read_bundle
 from .recipes import find_recipe
 from .sets import objection
 
 AVERAGED = "module."  # prefix of the EMA's tensors in a checkpoint
 TEACHER = AVERAGED + "teacher."  # of what only training needs
+ABOUT = "about"  # what some networks say of themselves
 FAILURES, DATA = "## Where they fail", "## Training data"  # sections of a card
 RESEARCH = "research use only: the training data include sets under non-commercial and research-only terms, see the card"
 COMMERCIAL = "commercial use allowed: every training set is under terms that allow it, the card names them for attribution"
 
 
-def export(run: Path, bundle: Path, identifier: str, report: Path | None = None, notes: str = "") -> Path:
+def export(run: Path, bundle: Path, identifier: str, report: Path | None = None, notes: str = "",
+           mean_with: Path | None = None) -> Path:
     """Write models/IDENTIFIER.safetensors and .md from a run's checkpoint, and the manifest's entry. Returns the weights' path.
 
     report: a folder that `interactive-seg evaluate` wrote; its table goes into the card. notes: what the settings do not say.
+    mean_with: weights to be averaged with the run's, such as those that it began from.
     """
     path = weights_folder() / f"{identifier}.safetensors"
     about, tensors = averaged(run)
+    if mean_with is not None:
+        tensors = mean(tensors, mean_with)
+        about["sources"] = about.get("sources") and [*about["sources"], sha256(mean_with)]
+        notes = f"The mean of what this run came to and `{sha256(mean_with)[:8]}`. {notes}".strip()
     terms = licence(about, bundle)
     write_weights(path, about["family"], tensors)
     entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": terms,
@@ -56,6 +63,15 @@ def averaged(run: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise InteractiveSegError(f"{run} is no training run ({error}): give a folder that `train` made.") from error
     return about, {k[len(AVERAGED):]: v.half().contiguous() for k, v in state.items()
                    if k.startswith(AVERAGED) and not k.startswith(TEACHER)}
+
+
+def mean(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """Half of a network's tensors and half of a file's, in half precision (weight averaging, Wortsman et al. 2022)."""
+    others = read_state(path)
+    shapes = [{name: tensor.shape for name, tensor in of.items()} for of in (tensors, others)]
+    if shapes[0] != shapes[1] or not torch.equal(tensors.get(ABOUT, torch.zeros(0)), others.get(ABOUT, torch.zeros(0))):
+        raise InteractiveSegError(f"{path} holds another network than the run: give weights that such a run could begin from.")
+    return {name: ((tensor.float() + others[name].float()) / 2).half() for name, tensor in tensors.items()}
 
 
 def write_weights(path: Path, family: str, tensors: dict[str, torch.Tensor]) -> None:
