@@ -40,8 +40,8 @@ class Source:
         return [*(value for values in self.named.values() for value in values), *self.unnamed]
 
 
-# HVSMR's myocardium is of both ventricles and its blood pool of all chambers: they fit no name. So is the myocardium of both CT
-# sets. Their left atrium has the pulmonary veins as far as into the lungs, the one of LA2018 ends near its wall.
+# HVSMR's myocardium is of both ventricles and its blood pool of all chambers: they fit no name, nor does the myocardium of the CT
+# sets, which is of both too. Their left atrium follows the pulmonary veins into the lungs, the one of LA2018 ends near its wall.
 SOURCES = {
     "3d_acdc_cine_train": Source(0.54, {"LV": (3,), "myocardium": (2,), "RV": (1,)}),
     "3d_la2018_lge_train": Source(0.22, {"LA": (1,)}),
