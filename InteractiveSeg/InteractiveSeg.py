@@ -98,11 +98,13 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._autosave = qt.QTimer()
         self._autosave.setInterval(AUTOSAVE_MS)
         self._autosave.connect("timeout()", self.onAutosave)
+        self._entered = False
         workbench().listeners.append(self.onWork)
         for widget in (self.studyPlace, self.editor, self.lesionPanel.widget, self._installation()):
             self.layout.addWidget(widget)
         self.layout.addStretch(1)
         self._addStudy()
+        slicer.app.connect("startupCompleted()", self.onStarted)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
 
@@ -112,8 +114,10 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editor.setupViewObservations()
         self.editor.installKeyboardShortcuts()
         self._autosave.start()
+        self._entered = True
 
     def exit(self) -> None:
+        self._entered = False
         self._autosave.stop()
         self.onAutosave()
         self.editor.setActiveEffect(None)
@@ -137,8 +141,14 @@ class InteractiveSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, *_) -> None:
         if self.studyPanel is not None:
             self.studyPanel.sceneClosed()
-        self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
-        self.editor.setupViewObservations()
+        self.lesionPanel.clear()
+        if self._entered:  # a page that is not shown leaves the views alone
+            self.editor.setMRMLSegmentEditorNode(self.logic.editorNode())
+            self.editor.setupViewObservations()
+
+    def onStarted(self) -> None:
+        """The effects are registered only now: a page that was there before, as Slicer's first module, lacks them."""
+        self.editor.updateEffectList()
 
     def onWork(self) -> None:
         if self.studyPanel is not None:

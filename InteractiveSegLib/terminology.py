@@ -1,6 +1,7 @@
 """Names, SNOMED CT codes and colours of what networks know by name. Words only; knows no network and no file."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -35,3 +36,12 @@ HEART = {
     "scar": Structure("myocardial scar", ABNORMAL, ("12402003", "Scar"), (0.96, 0.84, 0.19)),
     "LA": Structure("left atrium", ANATOMY, ("82471001", "Left atrium"), (0.61, 0.35, 0.75)),
 }
+TITLES = {structure.title: name for name, structure in HEART.items()}
+
+
+def find_name(said: str, names: Iterable[str]) -> str | None:
+    """Which of the names somebody means who says it, or its title as "left atrium" for "LA", in any case; None where no one."""
+    wanted = said.strip().casefold()
+    own = next((name for title, name in TITLES.items() if title.casefold() == wanted), wanted)
+    names = tuple(names)
+    return next((name for meant in (wanted, own.casefold()) for name in names if name.casefold() == meant), None)

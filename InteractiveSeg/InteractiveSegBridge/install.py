@@ -26,6 +26,7 @@ from .resources import resource_path
 TORCH_REQUIREMENT = ">=2.6"  # before it a weight file could run code
 IMPORT_NAMES = {"scikit-image": "skimage"}  # where the package's name is not the module's
 REQUESTER = "InteractiveSeg"
+ALONE = ("monai",)  # installed without what it depends on: that is numpy, and a torch that pip might put in the place of ours
 
 
 def missing_packages() -> list[str]:
@@ -46,8 +47,8 @@ def install_missing() -> str:
 def install_from(folder: str) -> str:
     """Install from a folder with wheels and weights, without the internet. Returns the reason why it did not work, or ''.
 
-    The folder is what `pip download -d FOLDER torch safetensors scikit-image` and a copy of the folder models/ make on another
-    computer of the same kind, with weights.
+    The folder is what `pip download -d FOLDER torch` with the names in requirements.txt and a copy of the folder models/ make on
+    another computer of the same kind.
     """
     path, missing = Path(folder), missing_packages()
     wheels, weights = any(path.glob("*.whl")), _offered_weights(path)
@@ -65,7 +66,7 @@ def install_from(folder: str) -> str:
     if not slicer.util.confirmOkCancelDisplay(f"Install {', '.join(wanted)} from {path} into Slicer's Python?"):
         return "Nothing was installed: the installation was declined."
     try:
-        slicer.util.pip_install(["--no-index", "--find-links", str(path), *wanted])
+        _pip_install(wanted, "--no-index", "--find-links", str(path))
     except (RuntimeError, subprocess.CalledProcessError) as error:
         return f"The wheels in {path} could not be installed ({error}): they must be for this Python, see Diagnosis."
     return _still_missing()
@@ -180,12 +181,21 @@ def _install_requirements() -> str:
             from slicer import packaging
 
             requirements = packaging.load_requirements(resource_path("requirements.txt"))
-            packaging.pip_ensure(requirements, requester=REQUESTER)
+            packaging.pip_ensure([one for one in requirements if one.name not in ALONE], requester=REQUESTER)
+            _pip_install([one for one in _requirements() if _name(one) in ALONE])
         elif slicer.util.confirmOkCancelDisplay(f"Install {', '.join(_requirements())} into Slicer's Python?"):
-            slicer.util.pip_install(_requirements())
+            _pip_install(_requirements())
     except (RuntimeError, subprocess.CalledProcessError) as error:
         return f"{', '.join(_requirement_names())} could not be installed ({error}): see the Python console of {sys.executable}."
     return _still_missing()
+
+
+def _pip_install(requirements: list[str], *options: str) -> None:
+    alone = [requirement for requirement in requirements if _name(requirement) in ALONE]
+    rest = [requirement for requirement in requirements if requirement not in alone]
+    for flags, wanted in (((), rest), (("--no-deps",), alone)):
+        if wanted:
+            slicer.util.pip_install([*options, *flags, *wanted])
 
 
 def _still_missing() -> str:

@@ -68,6 +68,14 @@ def ijk_to_segmentation(volume, segmentation) -> np.ndarray:
     return np.linalg.inv(node_to_ras(segmentation)) @ ijk_to_ras(volume)
 
 
+def place_of(volume, segmentation) -> tuple[bytes, bytes] | None:
+    """Another value wherever the volume was moved in the world, or against the segmentation; None under a warp."""
+    try:
+        return ijk_to_ras(volume).tobytes(), ijk_to_segmentation(volume, segmentation).tobytes()
+    except InteractiveSegError:
+        return None
+
+
 def volume_array(volume) -> np.ndarray:
     """The voxels (k, j, i) of a scalar volume, without a copy."""
     if volume.GetImageData() is None:

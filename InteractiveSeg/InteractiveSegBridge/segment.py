@@ -138,6 +138,18 @@ def _resampled(labelmap, ijk_to_local: np.ndarray, shape):
     return result
 
 
+def intensity_range_works(editor_node, segmentation, volume) -> bool:
+    """False where Slicer would drop every change without a word: with an editable intensity range, on a grid of its own."""
+    geometry = segmentation.GetSegmentation().GetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName())
+    if not editor_node.GetSourceVolumeIntensityMask() or not geometry:
+        return True
+    reference = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, reference, False)
+    shift = _shift_between_grids(reference, ijk_to_segmentation(volume, segmentation))
+    return shift is not None and not shift.any()
+
+
 def write_updates(scripted_effect, segmentation, volume, updates: dict[str, MaskUpdate]) -> bool:
     """Make each segment equal to its update inside the update's box; False when all of them already were.
 

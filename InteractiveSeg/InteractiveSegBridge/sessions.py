@@ -18,7 +18,7 @@ from InteractiveSegLib.reformat import Plane
 from InteractiveSegLib.types import LabelUpdate, bounding_box
 
 from . import records
-from .mrml import ijk_to_ras, volume_array
+from .mrml import ijk_to_ras, place_of, volume_array
 from .planes import AWAKE, PlaneSession, planes_of, starts_anew
 from .preload import preload_torch
 from .records import Given
@@ -38,6 +38,7 @@ class SegmentSession:
         self.choice = None  # what answers, where that is not the user's to choose
         self._image, self._affine = volume_array(volume), ijk_to_ras(volume)
         self._voxels_stamp = volume.GetImageData().GetMTime()
+        self._place = place_of(volume, segmentation)
         self._engine, self._depth, self._choice = None, 0, None
         self._planes = []  # a PlaneSession for each of the planes that were spoken to last
         self._before = (None, 0)  # engine and depth before the last action
@@ -57,10 +58,8 @@ class SegmentSession:
 
     @property
     def alive(self) -> bool:
-        """False once a node or a segment is gone, or the volume has other voxels than the session was made for."""
-        return self.has_nodes and bool(
-            self.volume.GetImageData() is not None and self.volume.GetImageData().GetMTime() == self._voxels_stamp
-        )
+        """False once a node or a segment is gone, or the volume has other voxels or another place than when this was made."""
+        return self.has_nodes and self.has_voxels and place_of(self.volume, self.segmentation) == self._place
 
     @property
     def has_nodes(self) -> bool:
@@ -69,6 +68,11 @@ class SegmentSession:
             return False
         segments = self.segmentation.GetSegmentation()
         return all(segments.GetSegment(segment_id) is not None for segment_id in self.segment_ids)
+
+    @property
+    def has_voxels(self) -> bool:
+        """False once the volume has other voxels."""
+        return self.volume.GetImageData() is not None and self.volume.GetImageData().GetMTime() == self._voxels_stamp
 
     @property
     def name(self) -> str:
@@ -103,8 +107,7 @@ class SegmentSession:
 
     def shares(self, segmentation, segment_ids, volume) -> bool:
         """True when this session is for one of these segments."""
-        of_these = self.segmentation is segmentation and self.volume is volume
-        return of_these and not set(self.segment_ids).isdisjoint(segment_ids)
+        return self.segmentation is segmentation and self.volume is volume and bool(set(self.segment_ids) & set(segment_ids))
 
     # In the window's thread
 
@@ -265,13 +268,11 @@ class SegmentSession:
     @contextmanager
     def _whole(self) -> Iterator[None]:
         """What raises within leaves nothing behind."""
-        finished = False
         try:
             yield
-            finished = True
-        finally:
-            if not finished:
-                self.take_back()
+        except BaseException:
+            self.take_back()
+            raise
 
     def _difference(self, before: np.ndarray) -> LabelUpdate:
         """From these labels to those of the session now."""

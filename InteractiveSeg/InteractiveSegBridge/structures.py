@@ -4,10 +4,9 @@ from __future__ import annotations
 import vtk
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.terminology import HEART
+from InteractiveSegLib.terminology import HEART, find_name
 
 TAG = "InteractiveSeg.Structure"  # of a segment whose own name is another one
-TITLES = {structure.title.casefold(): name for name, structure in HEART.items()}
 
 
 def structure_of(segment, names) -> str | None:
@@ -15,9 +14,7 @@ def structure_of(segment, names) -> str | None:
     said = vtk.reference("")
     if segment.GetTag(TAG, said) and said.get() in names:
         return said.get()
-    own = segment.GetName().strip().casefold()
-    own = TITLES.get(own, own).casefold()
-    return next((name for name in names if name.casefold() == own), None)
+    return find_name(segment.GetName(), names)
 
 
 def call(segmentation, segment_id: str, name: str) -> None:

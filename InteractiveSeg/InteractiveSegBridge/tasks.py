@@ -9,7 +9,7 @@ from typing import Callable
 from InteractiveSegLib import InteractiveSegError
 
 from .records import Given
-from .segment import write_updates
+from .segment import intensity_range_works, write_updates
 from .sessions import SegmentSession
 from .states import Choice
 from .worker import Task
@@ -17,6 +17,10 @@ from .worker import Task
 logger = logging.getLogger(__name__)
 
 SLICES_AT_ONCE = 8  # between two signs of progress
+RANGE_REFUSED = (
+    "Slicer can keep to an editable intensity range only where segmentation and source volume have the same grid, and these have "
+    "not: switch the range off under 'Masking', or set the segmentation's geometry to this volume (button beside it)."
+)
 
 
 class Cancelled(Exception):
@@ -42,6 +46,10 @@ class SegmentAction(Task):
 
     def prepare(self) -> bool:
         if not self._writable():
+            return False
+        editor = self.effect.scriptedEffect.parameterSetNode()
+        if not intensity_range_works(editor, self.segment.segmentation, self.segment.volume):
+            self.effect.actionFailed(InteractiveSegError(RANGE_REFUSED))
             return False
         self._seen = self.segment.look(self.choice)
         return True
@@ -210,8 +218,9 @@ class Job(Task):
 
     given = segment = None
 
-    def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, work: Callable, told: Callable, failed: Callable[[BaseException], None], stays: bool = False) -> None:
         self._work, self._told, self._failed, self._given_up = work, told, failed, False
+        self.stays = stays
 
     def run(self):
         return self._work(self._reached)

@@ -75,6 +75,16 @@ class Workbench(slicer.util.VTKObservationMixin):
                 segment.rest()
         return self._segments[-1]
 
+    def case(self, editor_node) -> SegmentSession | None:
+        """The case of a study that the Segment Editor has selected: what answers there is the study's to choose."""
+        try:
+            segmentation, segment_id, volume = _selection(editor_node)
+        except InteractiveSegError:
+            return None
+        self._prune()
+        cases = [segment for segment in self._segments if segment.choice is not None]
+        return next((case for case in cases if case.shares(segmentation, (segment_id,), volume)), None)
+
     def put(self, segment: SegmentSession) -> None:
         """Use this session for its segment, instead of one that would be made."""
         same = (segment.segmentation, segment.segment_ids, segment.volume)
@@ -201,7 +211,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         dead = [segment for segment in self._segments if not segment.alive]
         for segment in dead:
             self._segments.remove(segment)
-            if segment.has_nodes:  # the volume holds other voxels now: its prompts mean nothing any more
+            if segment.has_nodes and not segment.has_voxels:  # its prompts mean nothing any more; moved, they lie in the scene
                 segment.forget()
         if dead:
             self._notify()

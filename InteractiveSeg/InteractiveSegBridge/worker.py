@@ -17,10 +17,12 @@ WAIT_SECONDS = 0.010
 class Task:
     """One action. `prepare`, `finish`, `fail` and `cancel` run in the window's thread, `run` and `undo` in the worker's.
 
-    progress: (done, total) of a long `run`, which sets it; None where nobody counts.
+    progress: (done, total) of a long `run`, which sets it; None where nobody counts. stays: it is not given up when the user
+    cancels, for it reads or writes files.
     """
 
     progress = None
+    stays = False
 
     def prepare(self) -> bool:
         """Collect what `run` needs from Slicer; False drops the task."""
@@ -76,10 +78,10 @@ class Worker:
         self._on_change()
 
     def cancel(self) -> None:
-        """Forget all waiting tasks and the result of the running one."""
-        self._waiting.clear()
-        self._cancelled = self._current is not None
-        if self._current is not None:
+        """Forget all waiting tasks and the result of the running one, but for those that stay."""
+        self._waiting = collections.deque(task for task in self._waiting if task.stays)
+        if self._current is not None and not self._current[0].stays:
+            self._cancelled = True
             self._current[0].cancel()
         self._on_change()
 

@@ -25,12 +25,12 @@ class AbstractDrawingEffect(AbstractInteractiveEffect):
             return False
         if eventId == vtk.vtkCommand.MouseMoveEvent:
             self._path_xy.append(xy)
-            self.showDraft(viewWidget, *self.draft(self._path_xy), self._positive)
+            self.views.show_draft(viewWidget, *self.draft(self._path_xy), self._positive)
             return True
         if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
             return False
         self._view = None
-        self.showDraft(viewWidget, (), False, True)
+        self.views.show_draft(viewWidget, (), False, True)
         if self.volume is None:
             self.say("No source volume is chosen: choose one at the top of the Segment Editor.")
         else:

@@ -12,7 +12,6 @@ import qt
 import slicer
 import vtk
 from InteractiveSegBridge import advice, mrml
-from InteractiveSegBridge.markers import PromptMarkers
 from InteractiveSegBridge.records import Given
 from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.states import Choice
@@ -21,10 +20,12 @@ from InteractiveSegBridge.workbench import workbench
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.models import list_families
 
 from . import keys
-from .options_panel import OptionsPanel
+from .options_panel import BRUSH_PIXELS, OptionsPanel
 from .prompt_grab import PromptGrab
+from .slice_views import SliceViews
 
 MESSAGE_MS = 5000
 # Slicer delivers the second press of a fast pair as a double click, and would maximise the view with it.
@@ -48,8 +49,9 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         super().__init__(scriptedEffect)
         self.panel = None
         self._listening = False
-        self._views = {}  # slice widget -> PromptMarkers, for the views the mouse has been in
+        self.views = SliceViews(self)
         self.grab = PromptGrab(self)
+        self._pressed = False  # the left button was pressed for us and is still down
         self._warm = None  # the choice that was warmed up last
         self._seconds = None  # that the last answer took
 
@@ -100,12 +102,14 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def setMRMLDefaults(self) -> None:
         if self.scriptedEffect.parameterSetNode() is None:  # so it is while a scene closes
             return
-        panel = self.panel
-        defaults = {MODEL: panel.defaultFamily, DEVICE: "auto", REMOVE: 0, BRUSH: panel.brushPixels}
+        # Slicer may ask before the options are made.
+        defaults = {MODEL: list_families()[0].name, DEVICE: "auto", REMOVE: 0, BRUSH: BRUSH_PIXELS[1]}
         for name, value in defaults.items():
             self.scriptedEffect.setCommonParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
+        if self.panel is None:
+            return
         effect = self.scriptedEffect
         removes, brush_pixels = bool(effect.integerParameter(REMOVE)), effect.integerParameter(BRUSH)
         self.panel.show(effect.parameter(MODEL), effect.parameter(DEVICE), removes, brush_pixels)
@@ -137,6 +141,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def deactivate(self) -> None:
         self.grab.letGo()
+        self._pressed = False
         if self._listening:
             workbench().unwatch()
             workbench().listeners.remove(self.refresh)
@@ -148,13 +153,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
 
     def layoutChanged(self) -> None:
         """The views may be other widgets from now on."""
-        for view, markers in self._views.items():
-            if not view:  # PythonQt: the widget was destroyed
-                continue
-            for actor in markers.actors:
-                self.scriptedEffect.removeActor2D(view, actor)
-            self.scriptedEffect.scheduleRender(view)
-        self._views.clear()
+        self.views.leave()
 
     def sourceVolumeNodeChanged(self) -> None:
         if self.scriptedEffect.active():
@@ -168,22 +167,32 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         """True stops the event; Slicer takes nothing but a real bool."""
         if viewWidget.className() != "qMRMLSliceWidget":
             return False
-        self._watch(viewWidget)
-        if callerInteractor.GetShiftKey():  # Shift + mouse is Slicer's crosshair and pan
+        self.views.enter(viewWidget)
+        released = eventId == vtk.vtkCommand.LeftButtonReleaseEvent
+        if eventId in PRESSES:
+            self._pressed = False
+        if (released or callerInteractor.GetShiftKey()) and not self._pressed:  # Shift + mouse is Slicer's crosshair and pan
             return False
+        taken = self._handle(eventId, callerInteractor, viewWidget)
+        if eventId in PRESSES:
+            self._pressed = taken
+        elif released:
+            self._pressed = False
+        return taken
+
+    def _handle(self, eventId, interactor, viewWidget) -> bool:
         try:
             if eventId == vtk.vtkCommand.KeyPressEvent:
-                return keys.press(self, callerInteractor, viewWidget)
-            return self.grab.handleMouse(eventId, callerInteractor, viewWidget) or bool(
-                self.handleMouse(eventId, callerInteractor.GetEventPosition(), callerInteractor, viewWidget)
+                return keys.press(self, interactor, viewWidget)
+            return self.grab.handleMouse(eventId, interactor, viewWidget) or bool(
+                self.handleMouse(eventId, interactor.GetEventPosition(), interactor, viewWidget)
             )
         except InteractiveSegError as error:
             self.say(str(error))
             return True
 
     def processViewNodeEvents(self, callerViewNode, eventId, viewWidget) -> None:
-        if viewWidget in self._views:
-            self._draw(viewWidget)
+        self.views.draw(viewWidget)
 
     def handleMouse(self, eventId, xy, interactor, viewWidget) -> bool:
         """True when the event was ours. xy in pixels of the view."""
@@ -223,12 +232,17 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
     def segmentAndChoice(self) -> tuple:
         """What is segmented and what answers; InteractiveSegError when something is not chosen."""
         node = self.scriptedEffect.parameterSetNode()
+        case = workbench().case(node)
+        if case is not None:
+            return case, case.choice
         structures = workbench().structures(node, self.panel.structures)
         segment = workbench().segment(node, structures.values())
-        if segment.choice is not None:
-            return segment, segment.choice
         context = workbench().context(segment.name) if self.panel.learns else None
         return segment, Choice(self.panel.family, self.panel.device, tuple(structures) or None, context)
+
+    def useModel(self, family: str) -> None:
+        """Answer with this model from now on."""
+        self.scriptedEffect.setCommonParameter(MODEL, family)
 
     def say(self, text: str) -> None:
         """One sentence to the user, in the options and in the status bar."""
@@ -245,17 +259,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         self.panel.showPending(workbench().waiting, workbench().progress, workbench().worker.busy)
         if self.volume is not None and self.volume.GetImageData() is not None:
             self.panel.showSlices(mrml.volume_shape(self.volume)[workbench().axis(node)])
-        for view in tuple(self._views):
-            self._draw(view)
-
-    def markers(self, viewWidget) -> PromptMarkers:
-        """What is drawn in a view that the mouse has been in."""
-        return self._views[viewWidget]
-
-    def showDraft(self, viewWidget, path_xy, closed: bool, positive: bool) -> None:
-        """Draw a path that the mouse is still making; () takes it away."""
-        self._views[viewWidget].show_draft(path_xy, closed, positive)
-        self.scriptedEffect.scheduleRender(viewWidget)
+        self.views.draw()
 
     # Buttons, and what the workbench reports
 
@@ -272,7 +276,7 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
             self.say(f"Added {', '.join(names)}." if names else "Every structure of this model has a segment already.")
 
     def onPredict(self) -> None:
-        view = next((view for view in self._views if view), None)
+        view = self.views.last
         if view is None or self.volume is None:
             self.say("Move the mouse over the slice view whose slice is to be predicted, then press the button again.")
             return
@@ -381,19 +385,3 @@ class AbstractInteractiveEffect(AbstractScriptedSegmentEditorEffect):
         if (weakref.ref(segment), choice) != self._warm:
             self._warm = (weakref.ref(segment), choice)
             workbench().worker.submit(WarmUp(segment, choice, self.panel.showMemory))
-
-    def _watch(self, viewWidget) -> None:
-        if viewWidget in self._views:
-            return
-        self._views[viewWidget] = PromptMarkers()
-        for actor in self._views[viewWidget].actors:
-            self.scriptedEffect.addActor2D(viewWidget, actor)
-        self._draw(viewWidget)
-
-    def _draw(self, viewWidget) -> None:
-        node, markers = viewWidget.mrmlSliceNode(), self._views[viewWidget]
-        try:
-            markers.show(node, self.volume, workbench().given(self.scriptedEffect.parameterSetNode()))
-        except InteractiveSegError:  # a volume under a warp has no slices to draw in; the next click says so
-            markers.show(node, None, ())
-        self.scriptedEffect.scheduleRender(viewWidget)

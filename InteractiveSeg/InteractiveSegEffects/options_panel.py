@@ -106,11 +106,6 @@ class OptionsPanel:
         self._layout.addRow(self.progressBar)
 
     @property
-    def defaultFamily(self) -> str:
-        """The first family of the library's list."""
-        return self.familyCombo.itemData(0)
-
-    @property
     def family(self) -> str:
         return self.familyCombo.currentData
 

@@ -35,12 +35,13 @@ class PromptGrab:
         _, given, from_xy = self._held
         far = max(abs(a - b) for a, b in zip(from_xy, xy)) >= SHORTEST_MOVE_PIXELS
         if eventId == vtk.vtkCommand.MouseMoveEvent:
-            self._effect.showDraft(viewWidget, (from_xy, xy) if far else (), False, getattr(given.prompt, "positive", True))
+            path_xy, positive = (from_xy, xy) if far else (), getattr(given.prompt, "positive", True)
+            self._effect.views.show_draft(viewWidget, path_xy, False, positive)
             return True
         if eventId != vtk.vtkCommand.LeftButtonReleaseEvent:
             return False
         self._held = None
-        self._effect.showDraft(viewWidget, (), False, True)
+        self._effect.views.show_draft(viewWidget, (), False, True)
         if far:
             grid = mrml.grid_of(self._effect.volume, given.plane)
             self._move(given, strokes.moved(given.prompt, viewWidget.mrmlSliceNode(), grid, from_xy, xy))
@@ -57,7 +58,7 @@ class PromptGrab:
         workbench().worker.submit(PromptChange(*self._effect.segmentAndChoice(), self._effect, given))
 
     def _givenAt(self, viewWidget, xy):
-        number = self._effect.markers(viewWidget).hit(xy)
+        number = self._effect.views.hit(viewWidget, xy)
         given = workbench().given(self._effect.scriptedEffect.parameterSetNode())
         return given[number] if number is not None and number < len(given) else None
 

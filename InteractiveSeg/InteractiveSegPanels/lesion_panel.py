@@ -41,7 +41,7 @@ class LesionPanel:
         workbench().new_segment_per_click = on
 
     def onRow(self, number: int, _column: int) -> None:
-        self._choose(number)
+        self._choose(self._rows[number][0])
 
     def onExport(self) -> None:
         path = qt.QFileDialog.getSaveFileName(self.widget, "Table of segments", "lesions.csv", "CSV (*.csv)")
@@ -64,17 +64,25 @@ class LesionPanel:
         self._rows = bridge.lesions(segmentation, volume) if segmentation is not None and volume is not None else []
         self._items = fill(self.table, [(name, f"{millilitres:.2f}") for _, name, millilitres in self._rows])
 
+    def clear(self) -> None:
+        """The segments are gone."""
+        self._rows = []
+        self._items = fill(self.table, [])
+
     def _step(self, by: int) -> None:
-        self.show()
-        ids = [segment_id for segment_id, _, _ in self._rows]
+        segmentation = self._editor_node().GetSegmentationNode()
+        ids = list(segmentation.GetSegmentation().GetSegmentIDs()) if segmentation is not None else []
         if ids:
             chosen = self._editor_node().GetSelectedSegmentID()
-            self._choose((ids.index(chosen) + by) % len(ids) if chosen in ids else 0)
+            self._choose(ids[(ids.index(chosen) + by) % len(ids) if chosen in ids else 0])
 
-    def _choose(self, number: int) -> None:
-        segment_id = self._rows[number][0]
+    def _choose(self, segment_id: str) -> None:
         node = self._editor_node()
+        segmentation, volume = node.GetSegmentationNode(), node.GetSourceVolumeNode()
+        if segmentation is None or volume is None or segmentation.GetSegmentation().GetSegment(segment_id) is None:
+            self.show()  # the list was of other segments
+            return
         node.SetSelectedSegmentID(segment_id)
-        centre = bridge.centre_of(node.GetSegmentationNode(), segment_id, node.GetSourceVolumeNode())
+        centre = bridge.centre_of(segmentation, segment_id, volume)
         if centre is not None:
             slicer.modules.markups.logic().JumpSlicesToLocation(*centre, True)

@@ -26,6 +26,7 @@ class StudyPanel:
     def __init__(self, editor, editor_node) -> None:
         self._editor, self._editor_node = editor, editor_node
         self.study, self.segment = None, None
+        self._keeping = None  # the last task that reads or writes the study
         self.widget = qt.QWidget()
         layout = qt.QFormLayout(self.widget)
         self.folderEdit = qt.QLineEdit()
@@ -71,9 +72,11 @@ class StudyPanel:
             self.folderEdit.text = folder
 
     def onOpen(self) -> None:
+        if self._isBusy():
+            return
         folder, task, model = self.folderEdit.text, self.taskEdit.text, self.familyCombo.currentData
         self.close()
-        self._do(lambda _: Study(Path(folder), task, model=model), self._opened)
+        self._keep(lambda _: Study(Path(folder), task, model=model), self._opened)
 
     def onRow(self, number: int, _column: int) -> None:
         self._open(self.study.cases[number].name)
@@ -82,6 +85,8 @@ class StudyPanel:
         self._open(None)
 
     def onPrevious(self) -> None:
+        if self._isBusy():
+            return
         record = self.study.previous()
         if record is None:
             self.say("This is the first case.")
@@ -92,7 +97,7 @@ class StudyPanel:
         if self._caseIsOpen():
             study = self.study
             self._closeCase()
-            self._do(lambda _: study.skip(), lambda record: self.show(f"{record.name} is left out."))
+            self._keep(lambda _: study.skip(), lambda record: self.show(f"{record.name} is left out."))
 
     def onPredict(self) -> None:
         if not self._caseIsOpen():
@@ -111,11 +116,11 @@ class StudyPanel:
             segment.catch_up(segment.choice, seen)  # what was edited by hand comes along
             return study.accept()
 
-        self._do(accept, self._accepted)
+        self._keep(accept, self._accepted)
 
     def onCancel(self) -> None:
         workbench().worker.cancel()
-        self.say("Cancelled.")
+        self.say("The study is being read or written; that goes on." if self._isBusy() else "Cancelled.")
 
     def onCurve(self) -> None:
         if self.study is not None:
@@ -149,16 +154,24 @@ class StudyPanel:
         following = self.study.next() if self.study is not None else None
         resumes = following is not None and following.prompts > 0 and self.segment is None
         self.nextButton.text = f"Go on with {following.name}" if resumes else "Next"
-        for widget in (self.previousButton, self.nextButton, self.curveButton):
-            widget.enabled = self.study is not None
-        for widget in (self.skipButton, self.predictButton, self.acceptButton):
-            widget.enabled = self.segment is not None
+        self._showButtons()
         if text or resumes:
             self.say(text or f"{following.name} was in work: its {following.prompts} prompts and its mask are kept.")
         self.contextPanel.show()
 
+    def _showButtons(self) -> None:
+        """What can be pressed now."""
+        busy = self._isBusy()
+        self.openButton.enabled = not busy
+        self.curveButton.enabled = self.study is not None
+        for widget in (self.previousButton, self.nextButton):
+            widget.enabled = self.study is not None and not busy
+        for widget in (self.skipButton, self.predictButton, self.acceptButton):
+            widget.enabled = self.segment is not None and not busy
+
     def showProgress(self) -> None:
         """Called whenever the worker gets on."""
+        self._showButtons()
         progress = workbench().progress
         self.progressBar.setVisible(progress is not None)
         if progress is not None:
@@ -184,6 +197,8 @@ class StudyPanel:
             self.say(f"{len(study.cases)} cases, {done} accepted: press Next.")
 
     def _open(self, name: str | None) -> None:
+        if self._isBusy():
+            return
         study = self.study
         self._closeCase()
 
@@ -192,24 +207,30 @@ class StudyPanel:
                 study.reopen(name)
             return bridge.open_case(study, name)
 
-        self._do(work, self._caseRead)
+        self._keep(work, lambda case: self._caseRead(study, case))
 
-    def _caseRead(self, case) -> None:
+    def _caseRead(self, study: Study, case) -> None:
+        if self.study is not study or study.case is not case:  # the scene was closed meanwhile
+            return
         node = self._editor_node()
         self.segment = bridge.load_case(self.study, case, node)
         workbench().put(self.segment)
         self._editor.setSegmentationNode(self.segment.segmentation)
         self._editor.setSourceVolumeNode(self.segment.volume)
         self._editor.setCurrentSegmentID(self.segment.segment_ids[0])
+        if slicer.app.layoutManager() is not None:  # the views may still look at where the last case lay
+            slicer.util.setSliceViewerLayers(background=self.segment.volume, fit=True, rotateToVolumePlane=True)
         self._editor.setActiveEffectByName(self._effectName())
+        self._editor.activeEffect().self().useModel(study.family.name)
         more = " Press Predict, or give prompts." if case.can_predict else " Give prompts."
         self.show(f"{case.name} is open.{more}")
 
     def _accepted(self, record) -> None:
+        goes_on = self.segment is not None  # not after the scene was closed
         self._closeCase()
         bridge.draw_curve(self.study.cases)
         self.show(f"{record.name} is accepted after {record.prompts} prompts. {record.note}")
-        if self.study.next() is not None:
+        if goes_on and self.study.next() is not None:
             self._open(None)
 
     def _closeCase(self) -> None:
@@ -221,6 +242,15 @@ class StudyPanel:
     def _do(self, work, told) -> None:
         workbench().worker.submit(Job(work, told, self._failed))
 
+    def _keep(self, work, told) -> None:
+        """Queue what reads or writes the study: it cannot be cancelled, and nothing else of the study is begun meanwhile."""
+        self._keeping = Job(work, told, self._failed, stays=True)
+        workbench().worker.submit(self._keeping)
+
+    def _isBusy(self) -> bool:
+        """True while the study is being read or written."""
+        return self._keeping in workbench().worker.pending
+
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, Cancelled):
             return
@@ -230,10 +260,13 @@ class StudyPanel:
             self.show(f"This did not work ({type(error).__name__}: {error}); the details are in the error log.")
 
     def _caseIsOpen(self) -> bool:
-        if self.segment is None or not self.segment.alive:
+        if self.segment is None:
             self.say("No case is open: press Next.")
             return False
-        return True
+        if not self.segment.alive:
+            self.say("The case's nodes were removed, moved or changed: double-click its row to open it as it was last kept.")
+            return False
+        return not self._isBusy()
 
     def _effectName(self) -> str:
         return "InteractiveClick"

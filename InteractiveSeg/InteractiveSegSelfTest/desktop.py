@@ -93,7 +93,7 @@ class PageStage(Stage):
 
     @property
     def segment_id(self):
-        return self.page.studyPanel.segment.segment_id
+        return self.page.studyPanel.segment.segment_ids[0]
 
     def event(self, name, xy, control=False):
         send_event(self.page.editor.activeEffect().self(), self.view, name, xy, control)

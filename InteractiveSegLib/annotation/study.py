@@ -12,6 +12,7 @@ from ..context import ContextStore
 from ..io import LoadedImage, Segment, read_dicom_seg, read_image, read_mask, write_dicom_seg, write_segmentation
 from ..models import find_family
 from ..session import InteractiveSession
+from ..terminology import find_name
 from ..types import InteractiveSegError
 from .actions import repeatable, write_prompts
 from .case import OpenCase
@@ -43,8 +44,8 @@ class Study:
         self.references = Path(references) if references is not None else None
         if self.references is not None and not self.references.is_dir():
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
-        self.label, self.frame, self.options = label, frame, options
         self.family = find_family(options.get("model", "scribbleprompt"))
+        self.label, self.frame, self.options = label, frame, {"targets": self._targets(options.get("weights")), **options}
         if self.output.resolve() == self.folder.resolve():
             raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
         found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])
@@ -136,6 +137,19 @@ class Study:
         """A session on an image with the study's model and context."""
         context = self.context if self.family.contextual else None
         return InteractiveSession(image.array, affine=image.affine, context=context, **self.options)
+
+    def _targets(self, weights: Path | str | None) -> tuple[str, ...] | None:
+        """What the model calls the structure, where it knows some by name; None where it segments anything."""
+        names = dict.fromkeys(name for names in self.family.lists for name in names)
+        if not names:
+            return None
+        if weights is not None and self.family.named:  # the file knows names of its own, and says so
+            return (self.task,)
+        found = find_name(self.task, names)
+        if found is None:
+            raise InteractiveSegError(f"{self.family.title} knows {', '.join(names)}, got the task {self.task!r}: call it one of "
+                                      "these, or choose a model that segments anything, such as multiverseg.")
+        return (found,)
 
     def accept(self) -> CaseRecord:
         """Keep the open case's mask: files, context, table, curve. An empty mask says that the structure is not there."""

@@ -1,6 +1,7 @@
 """The extension under test outside of the application: slicer-core is real, Qt and the effect's C++ half are doubles."""
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -105,3 +106,53 @@ def make_stage(application, registered):
 @pytest.fixture()
 def a_stage(make_stage):
     return make_stage()
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    """Two cases that differ in brightness."""
+    import numpy as np
+    import SimpleITK as sitk
+    from InteractiveSegSelfTest.phantom import phantom_array
+
+    for number, name in enumerate("ab"):
+        image = sitk.GetImageFromArray(phantom_array() + np.int16(10 * number))
+        image.SetSpacing((0.7, 0.8, 2.5))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nrrd"))
+    return tmp_path
+
+
+@pytest.fixture()
+def make_page(application, registered, monkeypatch):
+    """The module's page, entered; two of them share a view."""
+    import scripted_module
+    import segment_editor
+    from InteractiveSegBridge.resources import resource_path
+    from page_stage import PageStage
+    from slice_widget import SliceWidgetDouble
+
+    from InteractiveSegLib import acceptance
+
+    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
+    scripted_module.install()
+    view = SliceWidgetDouble(application.application_logic, application.scene, "Red")
+    monkeypatch.setattr(segment_editor.SegmentEditorWidgetDouble, "views", (view,))
+
+    def make():
+        sys.modules.pop("InteractiveSeg", None)
+        page = importlib.import_module("InteractiveSeg").InteractiveSegWidget()
+        page.setup()
+        page.enter()
+        return PageStage(page, view)
+
+    path = list(sys.path)
+    yield make
+    sys.path[:] = path
+
+
+@pytest.fixture()
+def a_page(make_page, folder):
+    """The page with the study of `folder` open."""
+    stage = make_page()
+    stage.open(folder)
+    return stage

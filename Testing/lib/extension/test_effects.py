@@ -6,10 +6,11 @@ import pytest
 import slicer
 import vtk
 from geometries import GEOMETRIES, put_under_transform
-from InteractiveSegBridge.mrml import volume_array
+from InteractiveSegBridge.mrml import ijk_to_ras, matrix_from_array, volume_array
 from InteractiveSegBridge.workbench import workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, RADII_KJI, ellipsoid
 from InteractiveSegSelfTest.scenarios import dice
+from slice_widget import SliceWidgetDouble
 
 from InteractiveSegLib import Box, Click
 
@@ -52,6 +53,78 @@ def test_a_fast_second_click_is_a_second_prompt_and_does_not_maximise_the_view(a
     assert seen_by_slicer == []
     a_stage.settle()
     assert len(prompts(a_stage)) == 2
+
+
+def test_a_pan_that_shift_began_ends_with_the_button_and_gives_no_prompt(a_stage):
+    xy = a_stage.xy_of(CENTRE_KJI)
+    seen_by_slicer = [a_stage.event("LeftButtonPressEvent", xy, shift=True), a_stage.event("MouseMoveEvent", (9, 9), shift=True),
+                      a_stage.event("LeftButtonReleaseEvent", (9, 9))]
+    assert seen_by_slicer == [True, True, True]
+    assert prompts(a_stage) == ()
+
+
+@pytest.mark.parametrize("event", ["MouseMoveEvent", "LeftButtonReleaseEvent"])
+def test_shift_in_the_middle_of_a_stroke_does_not_lose_it(make_stage, event):
+    stage = make_stage(effect="InteractiveScribble")
+    one, two = stage.xy_of(CENTRE_KJI), stage.xy_of(NEIGHBOUR_KJI)
+    stage.event("LeftButtonPressEvent", one)
+    stage.event("MouseMoveEvent", two, shift=event == "MouseMoveEvent")
+    assert not stage.event("LeftButtonReleaseEvent", two, shift=event != "MouseMoveEvent")
+    assert stage.event("MouseMoveEvent", (5, 5)), "nothing follows the mouse any more"
+    stage.settle()
+    assert len(prompts(stage)) == 1
+
+
+def test_the_slice_of_the_view_where_the_mouse_was_last_is_predicted(a_stage, application, monkeypatch):
+    asked = []
+    a_stage.event("MouseMoveEvent", (50, 50))
+    a_stage.view = SliceWidgetDouble(application.application_logic, application.scene, "Yellow")
+    for effect in a_stage.editor.values():
+        effect.observe(a_stage.view)
+    a_stage.show_slice_of(axis=2)
+    a_stage.event("MouseMoveEvent", (50, 50))
+    monkeypatch.setattr(a_stage.effect, "_submit", lambda task, effect, axis, extent: asked.append((axis, extent)))
+    a_stage.effect.onPredict()
+    assert asked == [(2, (CENTRE_KJI[2], CENTRE_KJI[2] + 1))]
+
+
+def test_after_the_volume_was_moved_the_session_knows_where_the_segment_lies(a_stage):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[:3, 3] = ijk_to_ras(a_stage.volume)[:3, :3] @ [20, 0, 0]
+    transform.SetMatrixTransformToParent(matrix_from_array(matrix))
+    a_stage.volume.SetAndObserveTransformNodeID(transform.GetID())
+    assert a_stage.mask().any()
+    assert prompts(a_stage) == (Click((*CENTRE_KJI[:2], CENTRE_KJI[2] - 20)),), "prompts stay with their segment"
+    a_stage.effect.onStartOver()
+    a_stage.settle()
+    assert not a_stage.mask().any()
+
+
+def test_an_intensity_range_on_another_grid_is_refused_in_one_sentence_and_nothing_is_lost(a_stage, application):
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    before = a_stage.mask()
+    grid = slicer.vtkOrientedImageData()
+    grid.SetExtent(0, 20, 0, 20, 0, 15)
+    grid.SetGeometryFromImageToWorldMatrix(matrix_from_array(ijk_to_ras(a_stage.volume) @ np.diag([2.0, 2, 1, 1])))
+    a_stage.segmentation.GetSegmentation().SetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
+        slicer.vtkSegmentationConverter.SerializeImageGeometry(grid))
+    a_stage.editor_node.SetSourceVolumeIntensityMask(True)
+    a_stage.editor_node.SetSourceVolumeIntensityMaskRange(0, 5000)
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert "switch the range off" in application.dialogs[0]
+    assert len(prompts(a_stage)) == 1
+    assert (a_stage.mask() == before).all()
+    a_stage.editor_node.SetSourceVolumeIntensityMask(False)
+    a_stage.click(NEIGHBOUR_KJI)
+    a_stage.settle()
+    assert len(prompts(a_stage)) == 2
+    assert len(application.dialogs) == 1
 
 
 def test_shift_and_the_other_buttons_stay_slicers(a_stage):

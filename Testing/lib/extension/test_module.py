@@ -1,6 +1,7 @@
 """The module file: it loads without torch, registers its effects at Slicer's start, and its page works."""
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import subprocess
@@ -142,6 +143,46 @@ def test_the_diagnosis_tells_nothing_of_proxy_addresses(a_page, monkeypatch):
     a_page.diagnoseButton.click()
     assert "Proxy: https" in a_page.report.plainText
     assert "secret" not in a_page.report.plainText
+
+
+def test_a_page_that_was_there_before_the_effects_gets_them_when_slicer_has_started(module_file, application):
+    slicer.app.connect("startupCompleted()", module_file.register_effects)  # what Slicer's list of modules does first
+    page = module_file.InteractiveSegWidget()
+    page.setup()
+    page.enter()
+    assert page.editor.effectByName("InteractiveClick") is None
+    application.status.clear()
+    slicer.app.start()
+    page.editor.setActiveEffectByName("InteractiveClick")
+    panel = page.editor.activeEffect().self().panel
+    assert (panel.family, panel.brushPixels) == ("scribbleprompt", 5)
+    page.exit()
+
+
+def test_monai_is_installed_without_the_torch_that_it_would_bring(a_page, monkeypatch):
+    have, given = {"torch"} | set(install._requirement_names()) - {"monai", "scipy"}, []
+    monkeypatch.setattr(install, "_installed", lambda name: name in have)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda arguments: given.append(arguments))
+    a_page.installButton.click()
+    assert [call for call in given if any(part.startswith("monai") for part in call)] == [["--no-deps", "monai>=1.3"]]
+    assert any("scipy>=1.9" in call for call in given)
+
+
+def test_the_list_of_packages_names_all_that_the_library_imports_inside_slicer():
+    """Training, evaluation and the commands are not run there; PIL comes with matplotlib."""
+    library, given = Path(install.__file__).parents[2] / "InteractiveSegLib", {"numpy", "torch", "PIL"}
+    elsewhere = ("training", "evaluation", "cli")
+    files = [path for path in library.rglob("*.py") if path.relative_to(library).parts[0] not in elsewhere]
+    imported = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            if isinstance(node, ast.Import):
+                imported.update(name.name.split(".")[0] for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    listed = {install.IMPORT_NAMES.get(name, name) for name in install._requirement_names()}
+    assert imported - set(sys.stdlib_module_names) - given - {"InteractiveSegLib"} <= listed
 
 
 def test_without_the_pytorch_extension_the_button_says_how_to_get_it(a_page, application, monkeypatch):

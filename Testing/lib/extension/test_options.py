@@ -1,6 +1,7 @@
 """The options panel: what is recommended, many slices with progress and cancel, examples, structures known by name."""
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -137,7 +138,15 @@ def test_propagation_fills_the_chosen_slices_in_one_undoable_step(a_stage, carri
     assert (a_stage.mask() == mask).all()
 
 
-def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, carried):
+def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, carried, monkeypatch):
+    propagate, cancelled = InteractiveSession.propagate, threading.Event()
+
+    def slowly(session, **options):
+        for reached in propagate(session, **options):
+            cancelled.wait(60)
+            yield reached
+
+    monkeypatch.setattr(InteractiveSession, "propagate", slowly)
     a_stage.click(CENTRE_KJI)
     a_stage.settle()
     before, seen = a_stage.mask(), []
@@ -146,6 +155,7 @@ def test_propagation_shows_progress_and_cancel_leaves_nothing_of_it(a_stage, car
     panel.showPending = lambda count, progress, busy: (show(count, progress, busy), seen.append(progress))
     panel.propagateButton.click()
     workbench().worker.pending[-1].cancel()
+    cancelled.set()
     a_stage.settle()
     assert len(carried) <= 2, "it ends at the next slice"
     panel.cancelButton.click()

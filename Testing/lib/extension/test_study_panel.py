@@ -2,63 +2,21 @@
 from __future__ import annotations
 
 import csv
-import importlib
-import sys
 from dataclasses import replace
 
 import flood
 import numpy as np
 import pytest
-import scripted_module
-import segment_editor
 import SimpleITK as sitk
 import slicer
 from InteractiveSegBridge import study as bridge
 from InteractiveSegBridge.mrml import volume_array
-from InteractiveSegBridge.resources import resource_path
 from InteractiveSegBridge.workbench import _shared, workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, phantom_array
-from page_stage import TASK, PageStage
-from slice_widget import SliceWidgetDouble
+from page_stage import TASK
 
-from InteractiveSegLib import Click, acceptance, models
+from InteractiveSegLib import Click, models
 from InteractiveSegLib.annotation import Study
-
-
-@pytest.fixture()
-def folder(tmp_path):
-    """Two cases that differ in brightness."""
-    for number, name in enumerate("ab"):
-        image = sitk.GetImageFromArray(phantom_array() + np.int16(10 * number))
-        image.SetSpacing((0.7, 0.8, 2.5))
-        sitk.WriteImage(image, str(tmp_path / f"{name}.nrrd"))
-    return tmp_path
-
-
-@pytest.fixture()
-def make_page(application, registered, monkeypatch):
-    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
-    scripted_module.install()
-    view = SliceWidgetDouble(application.application_logic, application.scene, "Red")
-    monkeypatch.setattr(segment_editor.SegmentEditorWidgetDouble, "views", (view,))
-
-    def make():
-        sys.modules.pop("InteractiveSeg", None)
-        page = importlib.import_module("InteractiveSeg").InteractiveSegWidget()
-        page.setup()
-        page.enter()
-        return PageStage(page, view)
-
-    path = list(sys.path)
-    yield make
-    sys.path[:] = path
-
-
-@pytest.fixture()
-def a_page(make_page, folder):
-    stage = make_page()
-    stage.open(folder)
-    return stage
 
 
 def test_a_study_lists_its_cases_and_opens_the_first_one_in_the_segment_editor(a_page):

@@ -22,6 +22,7 @@ class ApplicationDouble:
     """slicer.app: what our code and slicer.util use of it. `start` and `quit` fire its signals."""
 
     applicationVersion = "5.8.1"
+    layout = None  # there is no main window
 
     def __init__(self, application_logic):
         self._logic, self._slots = application_logic, {"startupCompleted()": [], "aboutToQuit()": []}
@@ -33,6 +34,9 @@ class ApplicationDouble:
 
     def applicationLogic(self):
         return self._logic
+
+    def layoutManager(self):
+        return self.layout
 
     def testingEnabled(self):
         return True

@@ -190,14 +190,16 @@ class ScriptedEffectDouble(Strict):
 class EffectInEditor:
     """What the Segment Editor does to one effect: the callbacks, in the order measured in the application."""
 
-    def __init__(self, registered, logic):
+    def __init__(self, registered, logic, late=False):
+        """late: registered when the editor had its node already."""
         logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
         self.scripted = registered.self().clone()
         if self.scripted is None or self.scripted.self() is None:
             raise TypeError(f"{registered.name}.clone() made no effect: it would never appear in the Segment Editor")
         self.scripted._logic = logic
         self.effect = self.scripted.self()
-        for name in ("icon", "setupOptionsFrame", "setMRMLDefaults", "referenceGeometryChanged", "sourceVolumeNodeChanged"):
+        options = ("setMRMLDefaults", "setupOptionsFrame") if late else ("setupOptionsFrame", "setMRMLDefaults")
+        for name in ("icon", *options, "referenceGeometryChanged", "sourceVolumeNodeChanged"):
             self.call(name)
 
     def call(self, name, *args):

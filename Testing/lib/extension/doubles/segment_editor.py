@@ -26,13 +26,22 @@ class SegmentEditorWidgetDouble(qt.QWidget):
             self.setActiveEffect(None)
         self._logic.SetSegmentEditorNode(node)
         if node is not None and not self._editors:
-            registered = effects.qSlicerSegmentEditorEffectFactory.instance().registered
-            self._editors = {name: EffectInEditor(effect, self._logic) for name, effect in registered.items()}
-            for editor in self._editors.values():
-                editor.scripted._select = self.setActiveEffectByName
+            self._add_effects()
         elif node is not None:
             for editor in self._editors.values():
                 editor.call("setMRMLDefaults")
+
+    def updateEffectList(self):
+        self._add_effects(late=True)
+
+    def _add_effects(self, late=False):
+        registered = effects.qSlicerSegmentEditorEffectFactory.instance().registered
+        added = {n: EffectInEditor(e, self._logic, late) for n, e in registered.items() if n not in self._editors}
+        for editor in added.values():
+            editor.scripted._select = self.setActiveEffectByName
+            for view in self._observed:
+                editor.observe(view)
+        self._editors.update(added)
 
     def setMaximumNumberOfUndoStates(self, count):
         self._logic.SetMaximumNumberOfUndoStates(count)
