@@ -117,7 +117,7 @@ def unpack_mask(packed: Action, shape: tuple[int, ...]) -> np.ndarray:
         crop[...] = np.unpackbits(bits, count=crop.size).reshape(crop.shape)
     except (TypeError, KeyError, ValueError, IndexError, zlib.error) as error:
         raise InteractiveSegError("Got a mask in a journal that does not fit the image: the image was changed, or the journal is "
-                                  "damaged, so annotate the case again.") from error
+                                  "damaged: start the case over (`interactive-seg annotate --start-over`).") from error
     return mask
 
 

@@ -83,11 +83,11 @@ class OpenCase:
 
     def undo(self) -> LabelUpdate:
         """Take the last action back; nothing from before the case was opened."""
-        return self.do({"undo": True}) if self.undoable else self._nothing()
+        return self.do({"undo": True})
 
     def redo(self) -> LabelUpdate:
         """Do it again."""
-        return self.do({"redo": True}) if self.redoable else self._nothing()
+        return self.do({"redo": True})
 
     def reset(self) -> LabelUpdate:
         """Forget all prompts and clear the mask."""
@@ -99,6 +99,8 @@ class OpenCase:
 
     def do(self, action: Action) -> LabelUpdate:
         """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
+        if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
+            return self._nothing()  # the session would take back the whole case, as it was opened
         update = perform(self.session, action)
         self.note(action)
         return update

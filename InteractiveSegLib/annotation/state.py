@@ -22,7 +22,8 @@ class CaseRecord:
 
     name, source, series, title: see CaseFile. status: "todo", "in progress", "accepted", "skipped". prompts: given so far,
     undone ones too. seconds: of work. rank: its place in the order of first acceptance, None before that. voxels, volume_ml,
-    dice: of the accepted mask; volume_ml is None for a picture, dice without a reference. note: why it was skipped, or a warning.
+    dice: of the accepted mask; volume_ml is None for a picture, dice without a reference. note: why it was skipped or could not
+    be opened, or a warning.
     """
 
     name: str
@@ -112,7 +113,7 @@ class StudyState(Database):
         try:
             return [json.loads(row[0]) for row in rows], json.loads(mask[0]) if mask is not None and mask[0] else None
         except (ValueError, TypeError) as error:
-            raise InteractiveSegError(f"The journal of {name} is damaged: reset the case and annotate it again.") from error
+            raise InteractiveSegError(f"The journal of {name} is damaged: start the case over (--start-over).") from error
 
     def append(self, name: str, task: str, position: int, action: dict[str, Any], mask: dict[str, Any], prompts: int,
                seconds: float) -> None:
@@ -126,6 +127,18 @@ class StudyState(Database):
             db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (file, task, position, json.dumps(action), now()))
             db.execute(UPDATE.format("mask = ?, prompts = ?, seconds = ?, changed = ?"),
                        (json.dumps(mask), prompts, seconds, now(), file, task))
+
+    def tasks(self) -> list[str]:
+        """The names of all structures on which there was work."""
+        with self.transaction() as db:
+            return [row[0] for row in db.execute("SELECT DISTINCT task FROM work")]
+
+    def forget(self, name: str, task: str) -> None:
+        """Everything that was done to a case."""
+        with self.transaction() as db:
+            file = file_id(db, name)
+            for table in ("journal", "work"):
+                db.execute(f"DELETE FROM {table} WHERE file = ? AND task = ?", (file, task))
 
     def set_status(self, name: str, task: str, status: str, **values: Any) -> None:
         """Change the status of a case, and other columns of CaseRecord with it. An accepted one gets its rank here."""

@@ -24,6 +24,11 @@ TASK = re.compile(r"\w[\w .,()+-]{0,59}")
 RESULTS = "annotations"  # the results' folder inside the study, unless another one is given
 
 
+def folder_of(task: str) -> str:
+    """The name of a task's folder."""
+    return task.strip().replace(" ", "_")
+
+
 class Study:
     """Annotate one structure in the cases of a folder. Everything is on disk after each call; a new object goes on from there.
 
@@ -40,7 +45,7 @@ class Study:
             raise InteractiveSegError(f"Got the task {task!r}, expected the name of a structure: use letters, digits and spaces.")
         self.folder, self.task = Path(folder), task
         self.output = Path(output) if output is not None else self.folder / RESULTS
-        self.results = self.output / task.strip().replace(" ", "_")
+        self.results = self.output / folder_of(task)
         self.references = Path(references) if references is not None else None
         if self.references is not None and not self.references.is_dir():
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
@@ -49,8 +54,13 @@ class Study:
         if self.output.resolve() == self.folder.resolve():
             raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
         found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])
-        make_folder(self.results)
+        make_folder(self.output)
         self.state = StudyState(self.output / STATE)
+        for other in self.state.tasks():
+            if other != task and folder_of(other).casefold() == folder_of(task).casefold():
+                raise InteractiveSegError(f"The study has the task {other!r}, whose results lie where those of {task!r} would: "
+                                          "write it like that, or take another name.")
+        make_folder(self.results)
         self.state.put_files(found)
         store = ContextStore(context if context is not None else self.output / "context.sqlite")
         self.context = store.open(self.state.identity(), task)
@@ -107,6 +117,8 @@ class Study:
     def read_reference(self, record: CaseRecord, image: LoadedImage) -> np.ndarray | None:
         """Bool, the image's shape; None where the case has none."""
         path = find_reference(self.references, record.file) if self.references is not None else None
+        if path is not None and path.resolve() == (self.folder / record.source).resolve():
+            path = None  # the folder of the study was given for references, and this is the image itself
         if path is not None and path.suffix == ".dcm" and record.is_dicom:
             return read_dicom_seg(path, image, self.folder / record.source, record.series, self.frame, self.label)
         return read_mask(path, image, self.label) if path is not None else None
@@ -188,6 +200,21 @@ class Study:
         if record.status in (ACCEPTED, SKIPPED):
             started = bool(self.state.journal(name, self.task)[0])
             self._take_back(name, PROGRESS if started else TODO, "")
+        return self.record(name)
+
+    def start_over(self, name: str) -> CaseRecord:
+        """Forget all that was done to a case; an accepted mask's file stays until another one is accepted."""
+        self.record(name)
+        self.state.forget(name, self.task)
+        self._take_back(name, TODO, "")
+        return self.record(name)
+
+    def put_off(self, name: str, status: str, reason: str) -> CaseRecord:
+        """Note why a case could not be worked on. It keeps the status that it had, and nothing of it is deleted."""
+        self.state.set_status(name, self.task, status, note=reason)
+        if self.case is not None and self.case.name == name:
+            self.case = None
+        self.write_results()
         return self.record(name)
 
     def forget(self, names: Iterable[str]) -> None:

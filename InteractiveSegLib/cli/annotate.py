@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
     parser.add_argument("--reopen", action="append", default=[], metavar="CASE", help="take a case back into work")
+    parser.add_argument("--start-over", action="append", default=[], metavar="CASE", help="forget all that was done to a case")
     parser.add_argument("--context", type=Path, metavar="FILE.sqlite", help="another context store than the study's own")
     parser.add_argument("--model", default="multiverseg", help="see `interactive-seg models` (default: %(default)s)")
     parser.add_argument("--mode", help="of multiverseg: proven, or always, as published (default: proven)")
@@ -84,61 +86,91 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("model", "mode", "weights", "axis", "window", "device")}
     prompts = read_prompts(args.prompts) if args.prompts else {}
     study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, **options)
-    for name in [*prompts, *args.skip, *args.reopen]:
+    for name in [*prompts, *args.skip, *args.reopen, *args.start_over]:
         study.record(name)
+    for name in args.start_over:
+        study.start_over(name)
     for name in args.reopen:
         study.reopen(name)
     for name in args.skip:
         study.skip("by hand", name)
+    put_off = 0
     try:
-        work = annotate_all(study, args, prompts)
-        for record in work:
+        for record in annotate_all(study, args, prompts):
             print(line_of(record, len(study.cases)), flush=True)
+            put_off += record.status != "accepted"
     except KeyboardInterrupt:
         print(f"\n{args.study}: interrupted; the same command goes on from here", file=sys.stderr)
         raise
     finally:
-        finish(study)
-    return 0
+        finish(study, args.prompts)
+    return 1 if put_off else 0
 
 
 def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
-    """Open, predict, prompt and accept case after case; yields the record of each."""
-    chosen = [name for name in prompts if study.record(name).status not in ("accepted", "skipped")]
+    """Open, predict, prompt and accept case after case; yields the record of each, also of those that cannot be worked on."""
     passed: set[str] = set()
+    told = False
     while True:
         if args.robot:
             upcoming = [case for case in study.cases if case.status in ("in progress", "todo") and case.name not in passed]
             upcoming.sort(key=lambda case: case.status)  # what was begun comes first
             name = upcoming[0].name if upcoming else None
         else:
-            name = next((name for name in chosen if name not in passed), None)
+            name = next((name for name in prompts if name not in passed), None)
         if name is None:
             return
         passed.add(name)
+        before = study.record(name).status  # now: another program may have accepted it meanwhile
+        if before in ("accepted", "skipped"):
+            continue
         try:
             case = study.open(name)
+            afresh, actions = still_to_do(case, prompts.get(name, []))
             if args.robot and case.reference is None:
-                raise InteractiveSegError("There is no reference, which the robot user needs: add one and reopen the case.")
+                raise InteractiveSegError("There is no reference, which the robot user needs: add one.")
         except InteractiveSegError as error:
-            print(f"{name}: skipped, {error}", file=sys.stderr)
-            yield study.skip(str(error), name)
+            print(f"{name}: put off, {error}", file=sys.stderr)
+            yield study.put_off(name, before, str(error))
             continue
-        if len(passed) == 1:
+        if not told:
+            told = True
             print(case.session.plan.sentence, flush=True)
-        prompt_case(case, args, prompts.get(name, []))
+        if args.robot and args.label is not None and not case.reference.any():
+            print(f"{name}: its reference has no voxel of --label {args.label}, and counts as empty", file=sys.stderr)
+        prompt_case(case, args, actions, afresh)
         yield study.accept()
 
 
-def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
-    """Everything between opening and accepting a case. What was done before an interruption is not done again."""
+def still_to_do(case, actions: list) -> tuple[bool, list]:
+    """(False, what of a case's actions was not done before an interruption); (True, all of them) where the case is to be done
+    afresh, because an undo among the rest reaches further back than that."""
+    from ..annotation.actions import repeatable
+
+    said = repeatable(case.actions)
+    if not actions or not said:
+        return False, actions
+    if said != actions[:len(said)]:
+        raise InteractiveSegError(f"{len(said)} actions were done to it that are not the first ones of the file: give "
+                                  f"--start-over {shlex.quote(case.name)} to do the file's alone.")
+    left, depth = actions[len(said):], 0
+    for action in left:
+        depth += -1 if "undo" in action else 1
+        if depth < 0:
+            return True, actions
+    return False, left
+
+
+def prompt_case(case, args: argparse.Namespace, actions: list, afresh: bool) -> None:
+    """Everything between opening and accepting a case. afresh: without what was done before."""
     from tqdm import tqdm
 
-    from ..annotation.actions import repeatable
     from ..annotation.robot import prompt_until
     from ..robot import Robot
 
-    if not case.prompts and case.can_predict:
+    if afresh:
+        case.reset()
+    if (afresh or not case.prompts) and case.can_predict:
         for _ in tqdm(case.predict(), desc=f"{case.name}, from context", leave=False, disable=None):
             pass
         if case.session.notice:
@@ -151,9 +183,7 @@ def prompt_case(case, args: argparse.Namespace, actions: list) -> None:
                 bar.update()
                 bar.set_postfix(dice=f"{score:.3f}")
         return
-    said = repeatable(case.actions)
-    left = actions[len(said):] if said == actions[:len(said)] else actions
-    for action in tqdm(left, desc=case.name, unit="prompt", leave=False, disable=None):
+    for action in tqdm(actions, desc=case.name, unit="prompt", leave=False, disable=None):
         case.do(action)
 
 
@@ -167,13 +197,15 @@ def line_of(record, count: int) -> str:
     return "  ".join(words).rstrip()
 
 
-def finish(study) -> None:
-    """Write the page and the prompts, and say where all of it lies."""
+def finish(study, given: Path | None) -> None:
+    """Write the page and the prompts, and say where all of it lies. given: the user's file of prompts, which stays as it is."""
     from ..annotation.page import write_page
 
     study.write_results()
     page = write_page(study)
-    study.write_prompts(study.results / "prompts.json")
+    said = study.results / "prompts.json"
+    if given is None or given.resolve() != said.resolve():
+        study.write_prompts(said)
     cases = study.cases
     left = [case for case in cases if case.status in ("todo", "in progress")]
     if left:

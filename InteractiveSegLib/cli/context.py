@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.action == "check":
         check(chosen, args.weights)
     elif args.action == "export":
+        if args.output.resolve() == args.store.resolve():
+            raise InteractiveSegError(f"-o {args.output} is the store itself, which would be overwritten: give another name.")
         print(f"{args.output}: {export_context(chosen, args.output)} entries")
     elif args.action == "import":
         print(f"{import_context(args.file, chosen)} new entries, {len(chosen)} altogether")

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from ..session import InteractiveSession
 
     check_output_path(args.output)
+    check_nothing_is_overwritten(args)
     if args.overlay and args.overlay.suffix.lower() != ".png":
         raise InteractiveSegError(f"{args.overlay} is no PNG file name: end the overlay's name with .png.")
     if args.threads is not None and args.threads < 1:
@@ -145,6 +146,16 @@ def run(args: argparse.Namespace) -> int:
     touched = len(prompts_by_slice(session.prompts, session.shape, session.axis))
     print(summary(args, image, session, touched, seconds))
     return 0
+
+
+def check_nothing_is_overwritten(args: argparse.Namespace) -> None:
+    """One sentence where a result would take the place of what is read, or of the other result."""
+    overlay = [("--overlay", args.overlay)] if args.overlay else []
+    read = [("the image", args.image), ("the reference", args.reference), ("the weights", args.weights)]
+    for name, path in [("-o", args.output), *overlay]:
+        for what, other in [*read, *(one for one in overlay if one[0] != name)]:
+            if other is not None and path.resolve() == other.resolve():
+                raise InteractiveSegError(f"{name} {path} is {what} too, which would be overwritten: give another name.")
 
 
 def propagate(session, weights: Path | None) -> None:

@@ -135,7 +135,8 @@ def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:
     """The image as (k, j, i) or (row, column): colour to luminance, one of several channels or time points."""
     array = sitk.GetArrayViewFromImage(image)
     channels, size = image.GetNumberOfComponentsPerPixel(), image.GetSize()
-    if channels > 1 and array.dtype == np.uint8 and channels in (3, 4):
+    kind = image.GetMetaData("NRRD_kinds[pixel]") if image.HasMetaDataKey("NRRD_kinds[pixel]") else ""
+    if channels in (3, 4) and array.dtype == np.uint8 and kind != "list":  # a list is a sequence of images
         array, channels = np.rint(array[..., :3] @ LUMINANCE).astype(np.uint8), 1
     elif channels > 1:
         array = np.moveaxis(array, -1, 0)

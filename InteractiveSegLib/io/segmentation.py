@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
-from .image import LPS_TO_RAS, LoadedImage, read_image
+from .image import LPS_TO_RAS, LoadedImage, image_affine, read_image, read_itk
 
 SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
 
@@ -84,7 +84,8 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
 def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) -> np.ndarray:
     """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must lie on the voxels of `image`,
     though its axes may run in another order or direction, as where one of the two went through another program."""
-    loaded = along_axes_of(image, read_image(path))
+    layers = _read_layers(Path(path), label)
+    loaded = along_axes_of(image, layers or read_image(path))
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
         array = array.reshape(image.array.shape) if array.size == image.array.size else array
@@ -98,7 +99,19 @@ def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) ->
         raise InteractiveSegError(
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
-    return array != 0 if label is None else array == label
+    return array != 0 if label is None or layers else array == label
+
+
+def _read_layers(path: Path, label: int | None) -> LoadedImage | None:
+    """The mask in a Slicer segmentation whose segments overlap, and so lie in several layers. None of any other file."""
+    if not path.name.lower().endswith(".seg.nrrd") or not path.is_file():
+        return None
+    image = read_itk(path)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        return None
+    layers = sitk.GetArrayViewFromImage(image)
+    mask = (layers != 0 if label is None else layers == label).any(axis=-1)
+    return LoadedImage(mask, image_affine(image), "", path.name)
 
 
 def along_axes_of(image: LoadedImage, loaded: LoadedImage) -> LoadedImage:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotating import TASK, annotate, annotate_once, check_study, write_study, write_tiny_weights
+import SimpleITK as sitk
+from annotating import SHAPE, TASK, annotate, annotate_once, check_study, write_study, write_tiny_weights
 
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.annotation import case as case_module
@@ -156,14 +157,109 @@ def test_cases_are_skipped_and_reopened_by_name(folder):
     assert {name: row["status"] for name, row in rows().items()} == {"a": "accepted", "b": "accepted", "c": "skipped"}
 
 
-def test_a_case_that_cannot_be_read_is_skipped_with_the_reason_and_the_others_are_done(folder, capsys):
+def test_a_case_that_cannot_be_read_is_put_off_with_the_reason_and_the_others_are_done(folder, capsys):
+    whole = (folder / "scans" / "a.nii.gz").read_bytes()
     (folder / "scans" / "a.nii.gz").write_bytes(b"broken")
-    (folder / "masks" / "c.seg.nrrd").unlink()
-    assert run("--robot", "--references", "masks", "--max-prompts", 1) == 0
+    (folder / "masks" / "c.seg.nrrd").rename(folder / "c.seg.nrrd")
+    words = ("--robot", "--references", "masks", "--max-prompts", 1)
+    assert run(*words) == 1
     table = rows()
-    assert {name: row["status"] for name, row in table.items()} == {"a": "skipped", "b": "accepted", "c": "skipped"}
+    assert {name: row["status"] for name, row in table.items()} == {"a": "todo", "b": "accepted", "c": "todo"}
     assert "not an image" in table["a"]["note"] and "There is no reference" in table["c"]["note"]
-    assert "a: skipped" in capsys.readouterr().err
+    assert "a: put off" in capsys.readouterr().err
+    (folder / "scans" / "a.nii.gz").write_bytes(whole)
+    (folder / "c.seg.nrrd").rename(folder / "masks" / "c.seg.nrrd")
+    assert run(*words) == 0
+    assert {(row["status"], row["note"]) for row in rows().values()} == {("accepted", "")}
+
+
+def test_a_case_that_another_program_accepts_meanwhile_keeps_its_mask(folder, monkeypatch):
+    write_file({"a": [{"click": [2, 20, 22]}], "c": [{"click": [2, 20, 22]}]})
+    accept = Study.accept
+
+    def and_meanwhile(study):
+        if study.case.name == "a":
+            other = Study("scans", TASK)
+            other.open("c").set_mask(np.ones(SHAPE, bool))
+            accept(other)
+        return accept(study)
+
+    monkeypatch.setattr(Study, "accept", and_meanwhile)
+    assert run("--prompts", "prompts.json") == 0
+    assert rows()["c"]["status"] == "accepted" and mask_of("c").all()
+
+
+def test_an_accepted_mask_outlives_an_image_that_can_no_longer_be_read(folder):
+    write_file({"c": [{"click": [2, 20, 22]}]})
+    assert run("--prompts", "prompts.json") == 0
+    assert run("--prompts", "prompts.json", "--reopen", "c", "--frame", 1) == 1
+    assert mask_of("c").any()
+    assert rows()["c"]["status"] == "in progress"
+
+
+def test_an_undo_after_an_interruption_takes_back_one_action_and_no_more(folder, monkeypatch):
+    write_file({"c": [{"click": [2, 20, 22]}, {"click": [3, 20, 22]}, {"undo": True}, {"click": [1, 20, 22]}]})
+    assert run("--prompts", "prompts.json", "-o", "whole") == 0
+    given, do = [], case_module.OpenCase.do
+
+    def interrupted(self, action):
+        if len(given) == 2:
+            raise KeyboardInterrupt
+        given.append(action)
+        return do(self, action)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case_module.OpenCase, "do", interrupted)
+        assert run("--prompts", "prompts.json", "-o", "parts") == 130
+    assert run("--prompts", "prompts.json", "-o", "parts") == 0
+    assert mask_of("c", "whole").any(axis=(1, 2)).tolist() == [False, True, True, False, False]
+    assert np.array_equal(mask_of("c", "parts"), mask_of("c", "whole"))
+
+
+def test_a_corrected_file_is_not_done_on_top_of_the_wrong_one(folder, capsys):
+    write_file({"c": [{"click": [1, 20, 22]}, {"click": [2, 900, 22]}]})
+    assert run("--prompts", "prompts.json") == 1
+    write_file({"c": [{"click": [3, 20, 22]}]})
+    assert run("--prompts", "prompts.json") == 1
+    assert "give --start-over c to do the file's alone" in capsys.readouterr().err
+    assert run("--prompts", "prompts.json", "--start-over", "c") == 0
+    assert mask_of("c").any(axis=(1, 2)).tolist() == [False, False, False, True, False]
+
+
+def test_an_image_of_another_shape_can_be_started_over(folder, capsys):
+    write_file({"b": [{"click": [20, 22]}, {"click": [900, 22]}]})
+    assert run("--prompts", "prompts.json") == 1
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(600, dtype=np.uint8).reshape(20, 30)), "scans/b.png")
+    write_file({"b": [{"click": [10, 12]}]})
+    assert run("--prompts", "prompts.json") == 1
+    assert "start the case over" in capsys.readouterr().err
+    assert run("--prompts", "prompts.json", "--start-over", "b") == 0
+
+
+def test_the_users_own_file_of_prompts_is_not_written_over(folder):
+    write_file({"c": [{"click": [2, 20, 22]}]})
+    assert run("--prompts", "prompts.json") == 0
+    own = folder / "scans" / "annotations" / "left_atrium" / "prompts.json"
+    write_file({"c": [{"click": [2, 20, 22]}], "b": [{"click": [900, 22]}], "a": [{"click": [2, 20, 22]}]})
+    (folder / "prompts.json").replace(own)
+    text = own.read_text()
+    assert run("--prompts", own) == 1
+    assert own.read_text() == text
+
+
+def test_two_names_that_mean_one_folder_are_refused(folder, capsys):
+    assert run("--skip", "a") == 0
+    before = (folder / "scans" / "annotations" / "left_atrium" / "cases.csv").read_bytes()
+    assert main(["annotate", "scans", "--task", "left_atrium"]) == 1
+    assert "The study has the task 'left atrium'" in capsys.readouterr().err
+    assert (folder / "scans" / "annotations" / "left_atrium" / "cases.csv").read_bytes() == before
+
+
+def test_the_studys_own_images_are_no_references_and_a_label_that_is_not_there_is_told(folder, capsys):
+    assert run("--robot", "--references", "scans", "--max-prompts", 1) == 1
+    assert "There is no reference" in rows()["a"]["note"]
+    assert run("--robot", "--references", "masks", "--max-prompts", 1, "--label", 22) == 0
+    assert "a: its reference has no voxel of --label 22, and counts as empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

@@ -104,6 +104,7 @@ def test_what_is_off_is_struck_through(store):
     (["remove", "a.sqlite", "", "--task", "liver"], "3 entries begin"),
     (["remove", "a.sqlite", "zz", "--task", "liver"], "0 entries begin"),
     (["import", "a.sqlite", "a.sqlite", "--task", "liver"], "not a context file"),
+    (["export", "a.sqlite", "-o", "./a.sqlite", "--task", "liver"], "is the store itself, which would be overwritten"),
 ])
 def test_a_mistake_is_one_sentence_and_changes_nothing(store, words, sentence, capsys):
     assert context(*words) == 1

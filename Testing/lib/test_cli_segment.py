@@ -156,3 +156,17 @@ def test_words_that_do_not_parse_are_exit_code_2(files, words, capsys):
 def test_the_output_s_name_is_checked_before_the_work(files, capsys):
     assert segment("a.nii.gz", "--click", "7,28,40", "-o", "a.txt") == 1
     assert "end it with one of .seg.nrrd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["a.nrrd", "--click", "7,28,40", "-o", "./a.nrrd"], "is the image too"),
+    (["a.png", "--click", "28,40", "-o", "new.seg.nrrd", "--overlay", "a.png"], "--overlay a.png is the image too"),
+    (["a.nii.gz", "--reference", "a_stroke.nrrd", "--interactive-rounds", "1", "-o", "a_stroke.nrrd"], "is the reference too"),
+])
+def test_no_result_takes_the_place_of_what_was_read(files, words, sentence, capsys):
+    sitk.WriteImage(sitk.ReadImage("a.nii.gz"), "a.nrrd")
+    before = {path.name: path.read_bytes() for path in files.iterdir() if path.is_file()}
+    assert segment(*words) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and "would be overwritten: give another name" in said and said.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in files.iterdir() if path.is_file()} == before

@@ -279,3 +279,16 @@ def test_a_mask_of_another_grid_is_refused(tmp_path):
     write_segmentation(tmp_path / "small.nrrd", some_labels((5, 9, 11)), affine, [])
     with pytest.raises(InteractiveSegError, match=r"shape \(5, 9, 11\) and the image \(5, 9, 12\)"):
         read_mask(tmp_path / "small.nrrd", image)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_segments_that_overlap_and_lie_in_layers_are_one_mask(tmp_path, count):
+    layers = np.zeros((count, 6, 20, 24), np.uint8)
+    for number, layer in enumerate(layers):
+        layer[2:4, 3 + 3 * number : 9 + 3 * number, 5:15] = 1 + number % 2
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.moveaxis(layers, 0, -1)), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    sitk.WriteImage(sitk.GetImageFromArray(layers[0]), str(tmp_path / "a.nrrd"))
+    image = read_image(tmp_path / "a.nrrd")
+    assert np.array_equal(read_mask(tmp_path / "a.seg.nrrd", image), (layers != 0).any(axis=0))
+    assert np.array_equal(read_mask(tmp_path / "a.seg.nrrd", image, 2), (layers == 2).any(axis=0))
