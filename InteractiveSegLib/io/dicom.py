@@ -23,17 +23,28 @@ SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round posit
 
 @dataclass(frozen=True)
 class Series:
-    """The image files of one series with their headers, in no order."""
+    """The image files of one series with their headers, in no order.
+
+    part: what one of them is called; "frame" for those of a multi-frame file, whose name is the description.
+    """
 
     uid: str
     number: str
     description: str
     modality: str
     headers: tuple[tuple[Path, pydicom.Dataset], ...]
+    part: str = "file"
+
+    @property
+    def advice(self) -> str:
+        """What to do with images that make no volume."""
+        return "give one of its files instead" if self.part == "file" else "export its frames as files and give one of these"
 
     @property
     def title(self) -> str:
         """For sentences: DICOM series 4 "T1 axial" (MR, 120 files)."""
+        if self.part == "frame":
+            return f"{self.description} ({self.modality or 'no modality'}, {len(self.headers)} frames)"
         name = f' "{self.description}"' if self.description else ""
         number = f" {self.number}" if self.number else ""
         return f"DICOM series{number}{name} ({self.modality or 'no modality'}, {len(self.headers)} files)"
@@ -69,9 +80,9 @@ def list_series(files: Iterable[Path]) -> list[Series]:
     return [
         Series(
             uid,
-            _text(first, "SeriesNumber"),
-            _text(first, "SeriesDescription"),
-            _text(first, "Modality"),
+            text(first, "SeriesNumber"),
+            text(first, "SeriesDescription"),
+            text(first, "Modality"),
             tuple(members),
         )
         for uid, members in groups.items()
@@ -81,15 +92,21 @@ def list_series(files: Iterable[Path]) -> list[Series]:
 
 def _read_header(path: Path) -> pydicom.Dataset | None:
     """The header of a DICOM image; None for any other file, which a folder of images may well hold."""
+    header = parse(path, TAGS)
+    return header if header is not None and "Rows" in header and header.get("Modality") not in NOT_IMAGES else None
+
+
+def parse(path: Path, tags: list[str]) -> pydicom.Dataset | None:
+    """Some tags of a file; None if it is not DICOM or cannot be understood."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         list(header)  # pydicom parses values when they are looked at
     except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError):
         return None
-    return header if "Rows" in header and header.get("Modality") not in NOT_IMAGES else None
+    return header
 
 
-def _text(header: pydicom.Dataset, keyword: str) -> str:
+def text(header: pydicom.Dataset, keyword: str) -> str:
     value = header.get(keyword)
     return "" if value is None else str(value).strip()
 
@@ -100,43 +117,47 @@ def sort_files(series: Series, frame: int | None) -> tuple[list[Path], np.ndarra
     The matrix is None for a lone file (a slice, a radiograph, a multi-frame volume): reading it gives the geometry.
     frame: which image, from 0, where every slice position was taken several times (cine, dynamic, diffusion).
     """
+    if len(series.headers) == 1:
+        return [series.headers[0][0]], None
+    slices, affine = stack(series, frame)
+    return [path for path, _ in slices], affine
+
+
+def stack(series: Series, frame: int | None) -> tuple[list[tuple[Path, pydicom.Dataset]], np.ndarray | None]:
+    """One image for each slice position, along the normal, and their 4x4 as in `sort_files`."""
     headers = series.headers
-    if len(headers) == 1:
-        return [headers[0][0]], None
     if not all(header.get(keyword) for _, header in headers for keyword in GEOMETRY):
-        raise InteractiveSegError(
-            f"{series.title} does not say where its images lie in the patient: give one of its files instead."
-        )
+        raise InteractiveSegError(f"{series.title} does not say where its images lie in the patient: {series.advice}.")
     _check_alike(series)
     cosines = np.array(headers[0][1].ImageOrientationPatient, dtype=float).reshape(2, 3)
-    slices = _stack(series, np.cross(cosines[0], cosines[1]), frame)
-    files = [path for path, _ in slices]
-    return files, None if len(files) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
+    slices = _one_per_place(series, np.cross(cosines[0], cosines[1]), frame)
+    return slices, None if len(slices) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
 
 
 def _check_alike(series: Series) -> None:
     sizes = {(int(h.Rows), int(h.Columns)) for _, h in series.headers}
     if len(sizes) > 1:
         raise InteractiveSegError(
-            f"{series.title} mixes images of {len(sizes)} sizes, which make no volume: give one of its files instead."
+            f"{series.title} mixes images of {len(sizes)} sizes, which make no volume: {series.advice}."
         )
     for keyword, words in (("ImageOrientationPatient", "orientations"), ("PixelSpacing", "pixel sizes")):
         values = np.array([h[keyword].value for _, h in series.headers], dtype=float)
         if not np.isfinite(values).all() or np.ptp(values, axis=0).max() > 1e-3:
             raise InteractiveSegError(
-                f"{series.title} mixes images of several {words}, which make no volume: give one of its files instead."
+                f"{series.title} mixes images of several {words}, which make no volume: {series.advice}."
             )
 
 
-def _stack(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
+def _one_per_place(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
     """One image per position, in the order of the positions along the normal."""
     places: list[list[tuple[Path, pydicom.Dataset]]] = []
+    same = min(SAME_PLACE_MM, 0.1 * min(float(v) for v in series.headers[0][1].PixelSpacing))  # microscopes go finer
     last = -np.inf
     for height, path, header in sorted(
         ((float(normal @ np.array(h.ImagePositionPatient, dtype=float)), p, h) for p, h in series.headers),
         key=lambda row: row[0],
     ):
-        if height - last > SAME_PLACE_MM:
+        if height - last > same:
             places.append([])
             last = height
         places[-1].append((path, header))

@@ -14,6 +14,7 @@ import pydicom.errors
 from .. import __version__
 from ..types import InteractiveSegError
 from . import dicom
+from .frames import sort_frames
 from .image import LPS_TO_RAS, LoadedImage
 
 SAME_MM = 0.01  # of the distance between two grids' corners
@@ -103,7 +104,11 @@ def file_order(shape: tuple[int, int, int], affine: np.ndarray, folder: Path, se
                ) -> tuple[list[Path], int]:
     """The images' files, and 1 where a grid of that shape (k, j, i) has its planes in their order, -1 where in the other."""
     files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None), frame)
-    if affine_lps is None:  # a lone file: its frames are in its own order
+    if affine_lps is None:  # a lone file
+        frames = sort_frames(files[0], frame)
+        if frames is not None and frames.order != list(range(len(frames.rescale))):
+            raise InteractiveSegError(f"The frames of {files[0]} do not lie in the order of the slices, which a DICOM SEG of "
+                                      "them needs: use the other file.")
         return files, 1
     place = LPS_TO_RAS @ affine_lps
     last = len(files) - 1
