@@ -17,6 +17,7 @@ NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO",
 GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 TIME = ["TemporalPositionIdentifier", "TriggerTime", "InstanceNumber"]
 TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", *GEOMETRY, *TIME]
+UID_END = 8  # as many characters of a UID's end are a choice and no mistyped number; fewer with a dot among them
 SAME_PLACE_MM = 1e-2
 SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round positions, a lost slice is off by 1
 
@@ -51,7 +52,7 @@ class Series:
 
 
 def find_series(folder: Path, wanted: str | None) -> Series:
-    """The one series of the folder (and the folders in it), or the one that `wanted` names by number or UID."""
+    """The one series of the folder (and the folders in it), or the one that `wanted` names by number, UID or the UID's end."""
     found = list_series(sorted(p for p in folder.rglob("*") if p.is_file()))
     if not found:
         raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
@@ -62,12 +63,13 @@ def find_series(folder: Path, wanted: str | None) -> Series:
                 f"{folder} holds {len(found)} series, choose one with --series NUMBER-OR-UID: {listing}."
             )
         return found[0]
-    matches = [s for s in found if wanted == s.number or (s.uid and s.uid.endswith(wanted))]
-    exact = [s for s in matches if wanted == s.uid] or matches
-    if len(exact) != 1:
-        what = "no series" if not exact else f"{len(exact)} series"
+    matches = [s for s in found if wanted == s.number] or [s for s in found if wanted == s.uid]
+    if not matches and ("." in wanted or len(wanted) >= UID_END):
+        matches = [s for s in found if s.uid.endswith(wanted)]
+    if len(matches) != 1:
+        what = "no series" if not matches else f"{len(matches)} series"
         raise InteractiveSegError(f"{folder} holds {what} called {wanted}, choose one of these by its UID: {listing}.")
-    return exact[0]
+    return matches[0]
 
 
 def list_series(files: Iterable[Path]) -> list[Series]:

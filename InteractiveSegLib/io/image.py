@@ -53,7 +53,7 @@ class LoadedImage:
 def read_image(path: str | Path, series: str | None = None, frame: int | None = None) -> LoadedImage:
     """Read an image file, or one series of a DICOM folder.
 
-    series: which series of a DICOM folder: its number or its UID (or the UID's end). Needed when there are several.
+    series: which series of a DICOM folder: its number or its UID (or a long end of it). Needed when there are several.
     frame: which one, from 0, of several time points or channels. Colour pictures become luminance.
     Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
     """

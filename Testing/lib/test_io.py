@@ -171,6 +171,17 @@ def test_one_of_several_series_is_chosen_by_number_or_uid(tmp_path):
         read_image(tmp_path, series="5")
 
 
+def test_a_series_number_is_not_the_end_of_another_series_uid(tmp_path):
+    for number, uid in ((2, "1.2.840.1.14"), (3, "1.2.840.1.1"), (4, "1.2.840.1.20260101")):
+        edited(tmp_path / str(number), lambda data, k, number=number, uid=uid: (
+            setattr(data, "SeriesNumber", number), setattr(data, "SeriesInstanceUID", uid)))
+    for wanted, number in (("4", 4), ("3", 3), ("1.2.840.1.1", 3), ("1.14", 2), (".1", 3), ("20260101", 4)):
+        assert f"series {number} " in read_image(tmp_path, series=wanted).source
+    for wanted in ("1", "14", "0101"):
+        with pytest.raises(InteractiveSegError, match=f"no series called {wanted}"):
+            read_image(tmp_path, series=wanted)
+
+
 def test_a_frame_of_a_cine_series_is_chosen(tmp_path):
     affine, shape = PLACES["axial as scanned"]
     for frame in range(3):
