@@ -69,7 +69,7 @@ def _read_folder(folder: Path, wanted: str | None) -> LoadedCine:
 def _plane(series: dicom.Series) -> tuple:
     """What slices of one stack have in common."""
     header = series.headers[0][1]
-    return (int(header.Rows), int(header.Columns), len(series.headers),
+    return (header.get("Rows"), header.get("Columns"), len(series.headers),
             *np.round(header.get("ImageOrientationPatient") or (), 3), *np.round(header.get("PixelSpacing") or (), 3))
 
 

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from ..types import InteractiveSegError
 
@@ -18,6 +20,8 @@ GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 TIME = ["TemporalPositionIdentifier", "TriggerTime", "InstanceNumber"]
 TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", *GEOMETRY, *TIME]
 UID_END = 8  # as many characters of a UID's end are a choice and no mistyped number; fewer with a dot among them
+NUMBERS = {"Rows": 1, "Columns": 1, "ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2,
+           **dict.fromkeys(TIME, 1)}  # how many there must be  # fmt: skip
 SAME_PLACE_MM = 1e-2
 SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round positions, a lost slice is off by 1
 
@@ -51,9 +55,12 @@ class Series:
         return f"DICOM series{number}{name} ({self.modality or 'no modality'}, {len(self.headers)} files)"
 
 
-def find_series(folder: Path, wanted: str | None) -> Series:
-    """The one series of the folder (and the folders in it), or the one that `wanted` names by number, UID or the UID's end."""
-    found = list_series(sorted(p for p in folder.rglob("*") if p.is_file()))
+def find_series(folder: Path, wanted: str | None, nested: bool = True) -> Series:
+    """The one series of the folder, or the one that `wanted` names by number, UID or the UID's end.
+
+    nested: with the folders in it.
+    """
+    found = list_series(sorted(p for p in (folder.rglob("*") if nested else folder.iterdir()) if p.is_file()))
     if not found:
         raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
     listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
@@ -95,7 +102,29 @@ def list_series(files: Iterable[Path]) -> list[Series]:
 def _read_header(path: Path) -> pydicom.Dataset | None:
     """The header of a DICOM image; None for any other file, which a folder of images may well hold."""
     header = parse(path, TAGS)
-    return header if header is not None and "Rows" in header and header.get("Modality") not in NOT_IMAGES else None
+    if header is None or "Rows" not in header or text(header, "Modality") in NOT_IMAGES:
+        return None
+    drop_malformed(header)
+    return header
+
+
+def drop_malformed(header: pydicom.Dataset) -> None:
+    """Take out of a header what are not the numbers that DICOM demands: the image is refused as if they were missing."""
+    for keyword, count in NUMBERS.items():
+        if keyword in header and not _usable(keyword, header[keyword].value, count):
+            del header[keyword]
+
+
+def _usable(keyword: str, value: Any, count: int) -> bool:
+    try:
+        numbers = np.array(value, dtype=float).ravel()
+    except (TypeError, ValueError):
+        return False
+    if numbers.size != count or not np.isfinite(numbers).all():
+        return False
+    if keyword == "ImageOrientationPatient":
+        return abs(np.linalg.norm(np.cross(numbers[:3], numbers[3:])) - 1) < 0.1  # rows and columns stand upright on each other
+    return keyword not in ("Rows", "Columns", "PixelSpacing") or numbers.min() > 0
 
 
 def parse(path: Path, tags: list[str]) -> pydicom.Dataset | None:
@@ -109,7 +138,10 @@ def parse(path: Path, tags: list[str]) -> pydicom.Dataset | None:
 
 
 def text(header: pydicom.Dataset, keyword: str) -> str:
+    """A value in words, the first where there are several."""
     value = header.get(keyword)
+    if isinstance(value, MultiValue):
+        value = next(iter(value), None)
     return "" if value is None else str(value).strip()
 
 
@@ -128,8 +160,11 @@ def sort_files(series: Series, frame: int | None) -> tuple[list[Path], np.ndarra
 def stack(series: Series, frame: int | None) -> tuple[list[tuple[Path, pydicom.Dataset]], np.ndarray | None]:
     """One image for each slice position, along the normal, and their 4x4 as in `sort_files`."""
     headers = series.headers
-    if not all(header.get(keyword) for _, header in headers for keyword in GEOMETRY):
-        raise InteractiveSegError(f"{series.title} does not say where its images lie in the patient: {series.advice}.")
+    for path, header in headers:
+        for keyword in (*GEOMETRY, "Rows", "Columns"):
+            if keyword not in header:
+                raise InteractiveSegError(f"{series.title} does not say where its images lie in the patient (no usable "
+                                          f"{keyword} in {path.name}): {series.advice}.")
     _check_alike(series)
     cosines = np.array(headers[0][1].ImageOrientationPatient, dtype=float).reshape(2, 3)
     slices = _one_per_place(series, np.cross(cosines[0], cosines[1]), frame)
@@ -144,7 +179,7 @@ def _check_alike(series: Series) -> None:
         )
     for keyword, words in (("ImageOrientationPatient", "orientations"), ("PixelSpacing", "pixel sizes")):
         values = np.array([h[keyword].value for _, h in series.headers], dtype=float)
-        if not np.isfinite(values).all() or np.ptp(values, axis=0).max() > 1e-3:
+        if np.ptp(values, axis=0).max() > 1e-3:
             raise InteractiveSegError(
                 f"{series.title} mixes images of several {words}, which make no volume: {series.advice}."
             )

@@ -27,7 +27,7 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
     """Write a mask as a binary DICOM SEG in the study of its images, read it back, and keep it only if it is the same.
 
     mask: bool (k, j, i), or (row, column). affine: of the mask, (i, j, k, 1) -> RAS mm. folder, series, frame: as
-    for `read_image`. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
+    for `read_image`, not nested. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
     """
     try:
         import highdicom as hd
@@ -77,7 +77,8 @@ def read_dicom_seg(path: Path, image: LoadedImage, folder: Path, series: str, fr
                    label: int | None = None) -> np.ndarray:
     """The mask of a DICOM SEG on the images that it refers to: bool, the image's shape.
 
-    image: what `read_image(folder, series, frame)` gave. label: the number of a segment; all of them together by default.
+    image: what `read_image` gave for folder, series and frame, not nested. label: the number of a segment; all of them together
+    by default.
     """
     try:
         import highdicom as hd
@@ -103,7 +104,7 @@ def read_dicom_seg(path: Path, image: LoadedImage, folder: Path, series: str, fr
 def file_order(shape: tuple[int, int, int], affine: np.ndarray, folder: Path, series: str, frame: int | None
                ) -> tuple[list[Path], int]:
     """The images' files, and 1 where a grid of that shape (k, j, i) has its planes in their order, -1 where in the other."""
-    files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None), frame)
+    files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None, nested=False), frame)
     if affine_lps is None:  # a lone file
         frames = sort_frames(files[0], frame)
         if frames is not None and frames.order != list(range(len(frames.rescale))):

@@ -58,10 +58,13 @@ def sort_frames(path: Path, frame: int | None) -> Frames | None:
     file = dicom.parse(path, [*dicom.TAGS, *GROUPS])
     try:
         headers = [] if file is None else list(_headers(file))
+        rescale = np.array([(h.get("RescaleSlope", 1), h.get("RescaleIntercept", 0)) for h in headers], dtype=float)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InteractiveSegError(f"{path} describes its frames in a way that cannot be read: export it again.") from error
     if not any(all(keyword in header for keyword in dicom.GEOMETRY) for header in headers):
         return None
+    for header in headers:
+        dicom.drop_malformed(header)
     series = dicom.Series("", "", path.name, dicom.text(file, "Modality"), tuple((path, h) for h in headers), "frame")
     slices, affine = dicom.stack(series, frame)
     order = [header.InstanceNumber - 1 for _, header in slices]
@@ -69,7 +72,6 @@ def sort_frames(path: Path, frame: int | None) -> Frames | None:
         order.reverse()
         affine[:3, 3] += (len(order) - 1) * affine[:3, 2]
         affine[:3, 2] *= -1
-    rescale = np.array([(h.get("RescaleSlope", 1), h.get("RescaleIntercept", 0)) for h in headers], dtype=float)
     if not np.isfinite(rescale).all() or not rescale[:, 0].all():
         raise InteractiveSegError(f"{path} has frames with a rescale slope of 0 or none: export it again.")
     return Frames(order, affine, rescale, str(path))

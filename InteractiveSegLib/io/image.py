@@ -50,18 +50,19 @@ class LoadedImage:
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0)[: self.array.ndim][::-1])
 
 
-def read_image(path: str | Path, series: str | None = None, frame: int | None = None) -> LoadedImage:
+def read_image(path: str | Path, series: str | None = None, frame: int | None = None, nested: bool = True) -> LoadedImage:
     """Read an image file, or one series of a DICOM folder.
 
     series: which series of a DICOM folder: its number or its UID (or a long end of it). Needed when there are several.
     frame: which one, from 0, of several time points or channels. Colour pictures become luminance.
+    nested: look for the series in the folders of the folder, too.
     Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
     """
     path = Path(path)
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give the path of an image ({READS}).")
     if path.is_dir():
-        return _read_series(path, series, frame)
+        return _read_series(path, series, frame, nested)
     if series is not None:
         raise InteractiveSegError(
             f"{path} is a single file, and a series is chosen in a DICOM folder: give its folder, or no series."
@@ -114,8 +115,8 @@ def _reason(path: Path, error: str) -> str:
     return f"{path} is damaged or incomplete and cannot be read: copy or export it again."
 
 
-def _read_series(folder: Path, series: str | None, frame: int | None) -> LoadedImage:
-    chosen = dicom.find_series(folder, series)
+def _read_series(folder: Path, series: str | None, frame: int | None, nested: bool) -> LoadedImage:
+    chosen = dicom.find_series(folder, series, nested)
     files, affine_lps = dicom.sort_files(chosen, frame)
     if affine_lps is None:
         return LoadedImage(*_grid(read_itk(files[0]), files[0], frame), chosen.modality, chosen.title)

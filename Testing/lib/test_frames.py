@@ -80,6 +80,15 @@ def turned(data):
     data.PerFrameFunctionalGroupsSequence[2].PlaneOrientationSequence = [item(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])]
 
 
+def with_two_coordinates(data):
+    data.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0].ImagePositionPatient = [1, 2]
+
+
+def with_two_slopes(data):
+    values = item(RescaleSlope=[1, 2], RescaleIntercept=0)
+    data.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence = [values]
+
+
 def with_a_frame_too_few(data):
     data.PerFrameFunctionalGroupsSequence = data.PerFrameFunctionalGroupsSequence[:5]
 
@@ -89,7 +98,9 @@ def with_a_frame_too_few(data):
     (range(6), without_position, "does not say where its images lie .* export its frames as files"),
     (range(6), turned, "several orientations"),
     (range(6), with_a_frame_too_few, "holds 6 frames and describes 5"),
-], ids=["gap", "no position", "turned", "too few"])  # fmt: skip
+    (range(6), with_two_coordinates, "no usable ImagePositionPatient"),
+    (range(6), with_two_slopes, "describes its frames in a way that cannot be read"),
+], ids=["gap", "no position", "turned", "too few", "2 coordinates", "2 slopes"])  # fmt: skip
 def test_frames_that_make_no_volume_are_refused_in_one_sentence(tmp_path, places, change, words):
     path = enhanced(tmp_path, places, change=change or (lambda data: None))
     for given in (path, tmp_path):
