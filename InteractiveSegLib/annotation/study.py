@@ -112,7 +112,7 @@ class Study:
 
     def read(self, record: CaseRecord) -> LoadedImage:
         """A case's image."""
-        return read_image(self.folder / record.source, record.series or None, self.frame)
+        return read_image(self.folder / record.source, record.series or None, self.frame, nested=False)
 
     def read_reference(self, record: CaseRecord, image: LoadedImage) -> np.ndarray | None:
         """Bool, the image's shape; None where the case has none."""

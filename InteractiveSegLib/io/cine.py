@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from ..types import InteractiveSegError
 from . import dicom
-from .image import LPS_TO_RAS, image_affine, read_itk
+from .image import LPS_TO_RAS, image_affine, read_files, read_itk
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def _read_folder(folder: Path, wanted: str | None) -> LoadedCine:
 def _plane(series: dicom.Series) -> tuple:
     """What slices of one stack have in common."""
     header = series.headers[0][1]
-    return (int(header.Rows), int(header.Columns), len(series.headers),
+    return (header.get("Rows"), header.get("Columns"), len(series.headers),
             *np.round(header.get("ImageOrientationPatient") or (), 3), *np.round(header.get("PixelSpacing") or (), 3))
 
 
@@ -85,9 +85,4 @@ def _frames(series: dicom.Series, count: int) -> Iterator[tuple[np.ndarray, np.n
             image = read_itk(files[0])
             yield sitk.GetArrayFromImage(image).reshape((1, *image.GetSize()[1::-1])), image_affine(image)
             continue
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames([str(file) for file in files])
-        try:
-            yield sitk.GetArrayFromImage(reader.Execute()), LPS_TO_RAS @ affine_lps
-        except RuntimeError as error:
-            raise InteractiveSegError(f"A file of {series.title} is damaged or unlike the others: export it again.") from error
+        yield read_files(files, series), LPS_TO_RAS @ affine_lps

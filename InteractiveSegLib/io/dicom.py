@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from ..types import InteractiveSegError
 
@@ -17,31 +19,48 @@ NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO",
 GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 TIME = ["TemporalPositionIdentifier", "TriggerTime", "InstanceNumber"]
 TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", *GEOMETRY, *TIME]
+UID_END = 8  # as many characters of a UID's end are a choice and no mistyped number; fewer with a dot among them
+NUMBERS = {"Rows": 1, "Columns": 1, "ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2,
+           **dict.fromkeys(TIME, 1)}  # how many there must be  # fmt: skip
 SAME_PLACE_MM = 1e-2
 SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round positions, a lost slice is off by 1
 
 
 @dataclass(frozen=True)
 class Series:
-    """The image files of one series with their headers, in no order."""
+    """The image files of one series with their headers, in no order.
+
+    part: what one of them is called; "frame" for those of a multi-frame file, whose name is the description.
+    """
 
     uid: str
     number: str
     description: str
     modality: str
     headers: tuple[tuple[Path, pydicom.Dataset], ...]
+    part: str = "file"
+
+    @property
+    def advice(self) -> str:
+        """What to do with images that make no volume."""
+        return "give one of its files instead" if self.part == "file" else "export its frames as files and give one of these"
 
     @property
     def title(self) -> str:
         """For sentences: DICOM series 4 "T1 axial" (MR, 120 files)."""
+        if self.part == "frame":
+            return f"{self.description} ({self.modality or 'no modality'}, {len(self.headers)} frames)"
         name = f' "{self.description}"' if self.description else ""
         number = f" {self.number}" if self.number else ""
         return f"DICOM series{number}{name} ({self.modality or 'no modality'}, {len(self.headers)} files)"
 
 
-def find_series(folder: Path, wanted: str | None) -> Series:
-    """The one series of the folder (and the folders in it), or the one that `wanted` names by number or UID."""
-    found = list_series(sorted(p for p in folder.rglob("*") if p.is_file()))
+def find_series(folder: Path, wanted: str | None, nested: bool = True) -> Series:
+    """The one series of the folder, or the one that `wanted` names by number, UID or the UID's end.
+
+    nested: with the folders in it.
+    """
+    found = list_series(sorted(p for p in (folder.rglob("*") if nested else folder.iterdir()) if p.is_file()))
     if not found:
         raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
     listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
@@ -51,12 +70,13 @@ def find_series(folder: Path, wanted: str | None) -> Series:
                 f"{folder} holds {len(found)} series, choose one with --series NUMBER-OR-UID: {listing}."
             )
         return found[0]
-    matches = [s for s in found if wanted == s.number or (s.uid and s.uid.endswith(wanted))]
-    exact = [s for s in matches if wanted == s.uid] or matches
-    if len(exact) != 1:
-        what = "no series" if not exact else f"{len(exact)} series"
+    matches = [s for s in found if wanted == s.number] or [s for s in found if wanted == s.uid]
+    if not matches and ("." in wanted or len(wanted) >= UID_END):
+        matches = [s for s in found if s.uid.endswith(wanted)]
+    if len(matches) != 1:
+        what = "no series" if not matches else f"{len(matches)} series"
         raise InteractiveSegError(f"{folder} holds {what} called {wanted}, choose one of these by its UID: {listing}.")
-    return exact[0]
+    return matches[0]
 
 
 def list_series(files: Iterable[Path]) -> list[Series]:
@@ -69,9 +89,9 @@ def list_series(files: Iterable[Path]) -> list[Series]:
     return [
         Series(
             uid,
-            _text(first, "SeriesNumber"),
-            _text(first, "SeriesDescription"),
-            _text(first, "Modality"),
+            text(first, "SeriesNumber"),
+            text(first, "SeriesDescription"),
+            text(first, "Modality"),
             tuple(members),
         )
         for uid, members in groups.items()
@@ -81,16 +101,47 @@ def list_series(files: Iterable[Path]) -> list[Series]:
 
 def _read_header(path: Path) -> pydicom.Dataset | None:
     """The header of a DICOM image; None for any other file, which a folder of images may well hold."""
+    header = parse(path, TAGS)
+    if header is None or "Rows" not in header or text(header, "Modality") in NOT_IMAGES:
+        return None
+    drop_malformed(header)
+    return header
+
+
+def drop_malformed(header: pydicom.Dataset) -> None:
+    """Take out of a header what are not the numbers that DICOM demands: the image is refused as if they were missing."""
+    for keyword, count in NUMBERS.items():
+        if keyword in header and not _usable(keyword, header[keyword].value, count):
+            del header[keyword]
+
+
+def _usable(keyword: str, value: Any, count: int) -> bool:
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        numbers = np.array(value, dtype=float).ravel()
+    except (TypeError, ValueError):
+        return False
+    if numbers.size != count or not np.isfinite(numbers).all():
+        return False
+    if keyword == "ImageOrientationPatient":
+        return abs(np.linalg.norm(np.cross(numbers[:3], numbers[3:])) - 1) < 0.1  # rows and columns stand upright on each other
+    return keyword not in ("Rows", "Columns", "PixelSpacing") or numbers.min() > 0
+
+
+def parse(path: Path, tags: list[str]) -> pydicom.Dataset | None:
+    """Some tags of a file; None if it is not DICOM or cannot be understood."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         list(header)  # pydicom parses values when they are looked at
     except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError):
         return None
-    return header if "Rows" in header and header.get("Modality") not in NOT_IMAGES else None
+    return header
 
 
-def _text(header: pydicom.Dataset, keyword: str) -> str:
+def text(header: pydicom.Dataset, keyword: str) -> str:
+    """A value in words, the first where there are several."""
     value = header.get(keyword)
+    if isinstance(value, MultiValue):
+        value = next(iter(value), None)
     return "" if value is None else str(value).strip()
 
 
@@ -100,43 +151,50 @@ def sort_files(series: Series, frame: int | None) -> tuple[list[Path], np.ndarra
     The matrix is None for a lone file (a slice, a radiograph, a multi-frame volume): reading it gives the geometry.
     frame: which image, from 0, where every slice position was taken several times (cine, dynamic, diffusion).
     """
+    if len(series.headers) == 1:
+        return [series.headers[0][0]], None
+    slices, affine = stack(series, frame)
+    return [path for path, _ in slices], affine
+
+
+def stack(series: Series, frame: int | None) -> tuple[list[tuple[Path, pydicom.Dataset]], np.ndarray | None]:
+    """One image for each slice position, along the normal, and their 4x4 as in `sort_files`."""
     headers = series.headers
-    if len(headers) == 1:
-        return [headers[0][0]], None
-    if not all(header.get(keyword) for _, header in headers for keyword in GEOMETRY):
-        raise InteractiveSegError(
-            f"{series.title} does not say where its images lie in the patient: give one of its files instead."
-        )
+    for path, header in headers:
+        for keyword in (*GEOMETRY, "Rows", "Columns"):
+            if keyword not in header:
+                raise InteractiveSegError(f"{series.title} does not say where its images lie in the patient (no usable "
+                                          f"{keyword} in {path.name}): {series.advice}.")
     _check_alike(series)
     cosines = np.array(headers[0][1].ImageOrientationPatient, dtype=float).reshape(2, 3)
-    slices = _stack(series, np.cross(cosines[0], cosines[1]), frame)
-    files = [path for path, _ in slices]
-    return files, None if len(files) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
+    slices = _one_per_place(series, np.cross(cosines[0], cosines[1]), frame)
+    return slices, None if len(slices) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
 
 
 def _check_alike(series: Series) -> None:
     sizes = {(int(h.Rows), int(h.Columns)) for _, h in series.headers}
     if len(sizes) > 1:
         raise InteractiveSegError(
-            f"{series.title} mixes images of {len(sizes)} sizes, which make no volume: give one of its files instead."
+            f"{series.title} mixes images of {len(sizes)} sizes, which make no volume: {series.advice}."
         )
     for keyword, words in (("ImageOrientationPatient", "orientations"), ("PixelSpacing", "pixel sizes")):
         values = np.array([h[keyword].value for _, h in series.headers], dtype=float)
-        if not np.isfinite(values).all() or np.ptp(values, axis=0).max() > 1e-3:
+        if np.ptp(values, axis=0).max() > 1e-3:
             raise InteractiveSegError(
-                f"{series.title} mixes images of several {words}, which make no volume: give one of its files instead."
+                f"{series.title} mixes images of several {words}, which make no volume: {series.advice}."
             )
 
 
-def _stack(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
+def _one_per_place(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
     """One image per position, in the order of the positions along the normal."""
     places: list[list[tuple[Path, pydicom.Dataset]]] = []
+    same = min(SAME_PLACE_MM, 0.1 * min(float(v) for v in series.headers[0][1].PixelSpacing))  # microscopes go finer
     last = -np.inf
     for height, path, header in sorted(
         ((float(normal @ np.array(h.ImagePositionPatient, dtype=float)), p, h) for p, h in series.headers),
         key=lambda row: row[0],
     ):
-        if height - last > SAME_PLACE_MM:
+        if height - last > same:
             places.append([])
             last = height
         places[-1].append((path, header))

@@ -14,6 +14,7 @@ import pydicom.errors
 from .. import __version__
 from ..types import InteractiveSegError
 from . import dicom
+from .frames import sort_frames
 from .image import LPS_TO_RAS, LoadedImage
 
 SAME_MM = 0.01  # of the distance between two grids' corners
@@ -26,7 +27,7 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
     """Write a mask as a binary DICOM SEG in the study of its images, read it back, and keep it only if it is the same.
 
     mask: bool (k, j, i), or (row, column). affine: of the mask, (i, j, k, 1) -> RAS mm. folder, series, frame: as
-    for `read_image`. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
+    for `read_image`, not nested. name: the structure; words that SNOMED CT knows are coded. model: what segmented it.
     """
     try:
         import highdicom as hd
@@ -76,7 +77,8 @@ def read_dicom_seg(path: Path, image: LoadedImage, folder: Path, series: str, fr
                    label: int | None = None) -> np.ndarray:
     """The mask of a DICOM SEG on the images that it refers to: bool, the image's shape.
 
-    image: what `read_image(folder, series, frame)` gave. label: the number of a segment; all of them together by default.
+    image: what `read_image` gave for folder, series and frame, not nested. label: the number of a segment; all of them together
+    by default.
     """
     try:
         import highdicom as hd
@@ -102,8 +104,12 @@ def read_dicom_seg(path: Path, image: LoadedImage, folder: Path, series: str, fr
 def file_order(shape: tuple[int, int, int], affine: np.ndarray, folder: Path, series: str, frame: int | None
                ) -> tuple[list[Path], int]:
     """The images' files, and 1 where a grid of that shape (k, j, i) has its planes in their order, -1 where in the other."""
-    files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None), frame)
-    if affine_lps is None:  # a lone file: its frames are in its own order
+    files, affine_lps = dicom.sort_files(dicom.find_series(folder, series or None, nested=False), frame)
+    if affine_lps is None:  # a lone file
+        frames = sort_frames(files[0], frame)
+        if frames is not None and frames.order != list(range(len(frames.rescale))):
+            raise InteractiveSegError(f"The frames of {files[0]} do not lie in the order of the slices, which a DICOM SEG of "
+                                      "them needs: use the other file.")
         return files, 1
     place = LPS_TO_RAS @ affine_lps
     last = len(files) - 1

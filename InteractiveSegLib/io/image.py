@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from ..types import InteractiveSegError
 from . import dicom
+from .frames import sort_frames
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count millimetres towards Left, Posterior, Superior; we count towards Right, Anterior, Superior."""
@@ -49,18 +50,19 @@ class LoadedImage:
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0)[: self.array.ndim][::-1])
 
 
-def read_image(path: str | Path, series: str | None = None, frame: int | None = None) -> LoadedImage:
+def read_image(path: str | Path, series: str | None = None, frame: int | None = None, nested: bool = True) -> LoadedImage:
     """Read an image file, or one series of a DICOM folder.
 
-    series: which series of a DICOM folder: its number or its UID (or the UID's end). Needed when there are several.
+    series: which series of a DICOM folder: its number or its UID (or a long end of it). Needed when there are several.
     frame: which one, from 0, of several time points or channels. Colour pictures become luminance.
+    nested: look for the series in the folders of the folder, too.
     Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
     """
     path = Path(path)
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give the path of an image ({READS}).")
     if path.is_dir():
-        return _read_series(path, series, frame)
+        return _read_series(path, series, frame, nested)
     if series is not None:
         raise InteractiveSegError(
             f"{path} is a single file, and a series is chosen in a DICOM folder: give its folder, or no series."
@@ -69,8 +71,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
     modality = image.GetMetaData("0008|0060").strip() if image.HasMetaDataKey("0008|0060") else ""
     if modality in dicom.NOT_IMAGES:
         raise InteractiveSegError(f"{path} holds no image but DICOM {modality}: give the image it was made from.")
-    array = _one_frame(image, path, frame)
-    return LoadedImage(array, image_affine(image), modality, f"{path.name} ({_format_name(path, image)})")
+    return LoadedImage(*_grid(image, path, frame), modality, f"{path.name} ({_format_name(path, image)})")
 
 
 def read_itk(path: Path) -> sitk.Image:
@@ -114,21 +115,42 @@ def _reason(path: Path, error: str) -> str:
     return f"{path} is damaged or incomplete and cannot be read: copy or export it again."
 
 
-def _read_series(folder: Path, series: str | None, frame: int | None) -> LoadedImage:
-    chosen = dicom.find_series(folder, series)
+def _read_series(folder: Path, series: str | None, frame: int | None, nested: bool) -> LoadedImage:
+    chosen = dicom.find_series(folder, series, nested)
     files, affine_lps = dicom.sort_files(chosen, frame)
     if affine_lps is None:
-        image = read_itk(files[0])
-        return LoadedImage(_one_frame(image, files[0], frame), image_affine(image), chosen.modality, chosen.title)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(file) for file in files])
+        return LoadedImage(*_grid(read_itk(files[0]), files[0], frame), chosen.modality, chosen.title)
+    return LoadedImage(read_files(files, chosen), LPS_TO_RAS @ affine_lps, chosen.modality, chosen.title)
+
+
+def read_files(files: list[Path], series: dicom.Series) -> np.ndarray:
+    """The files of a series as one volume (k, j, i).
+
+    One by one, as each has its own rescaling: ITK's reader of series would press all into the first one's type.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    slices = []
     try:
-        image = reader.Execute()
-    except RuntimeError as error:
+        for file in files:
+            reader.SetFileName(str(file))
+            slices.append(_one_frame(reader.Execute(), file, None))
+        return np.concatenate([s.reshape(1, *s.shape[-2:]) for s in slices])
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, InteractiveSegError):
+            raise
         raise InteractiveSegError(
-            f"A file of {chosen.title} in {folder} is damaged or unlike the others: export the series again."
+            f"A file of {series.title} in {files[0].parent} is damaged or unlike the others: export the series again."
         ) from error
-    return LoadedImage(_one_frame(image, folder, None), LPS_TO_RAS @ affine_lps, chosen.modality, chosen.title)
+
+
+def _grid(image: sitk.Image, path: Path, frame: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The array of a file and its 4x4 to RAS. Frames of a DICOM file are asked one by one: ITK asks the first ones only."""
+    frames = sort_frames(path, frame) if image.HasMetaDataKey("0028|0008") else None
+    if frames is None:
+        return _one_frame(image, path, frame), image_affine(image)
+    array = frames.of(_one_frame(image, path, None))
+    return array, image_affine(image) if frames.affine_lps is None else LPS_TO_RAS @ frames.affine_lps
 
 
 def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Files: what is read, where it lies, what is written, what is refused."""
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,11 @@ def turn(data, k):
         data.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
 
 
+def one(keyword, value):
+    """Change a value in one file of a series."""
+    return lambda data, k: setattr(data, keyword, value) if k == 3 else None
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -150,8 +156,16 @@ def turn(data, k):
         (lambda data, k: move(data, (0, 0.8 * k, 0)), r"tilted gantry \(slices lean by 14\.9 degrees\)"),
         (lambda data, k: setattr(data, "PixelSpacing", [1 + k, 1]), "several pixel sizes"),
         (lambda data, k: data.__delattr__("ImagePositionPatient"), "does not say where its images lie"),
+        (one("ImagePositionPatient", [0, 1]), r"where its images lie .*no usable ImagePositionPatient in IM\d+\.dcm"),
+        (one("ImagePositionPatient", [0, 1, 2, 3, 4, 5]), "no usable ImagePositionPatient"),
+        (one("ImageOrientationPatient", [1, 0, 0]), "no usable ImageOrientationPatient"),
+        (one("ImageOrientationPatient", [0] * 6), "no usable ImageOrientationPatient"),
+        (one("PixelSpacing", 1), "no usable PixelSpacing"),
+        (one("PixelSpacing", [0, 0]), "no usable PixelSpacing"),
+        (one("Rows", None), "no usable Rows"),
     ],
-    ids=["orientations", "tilt", "pixel sizes", "no position"],
+    ids=["orientations", "tilt", "pixel sizes", "no position", "2 coordinates", "6 coordinates", "3 cosines", "no direction",
+         "1 pixel size", "pixels of 0 mm", "no rows"],
 )
 def test_a_series_that_makes_no_volume_is_refused_in_one_sentence(tmp_path, change, words):
     with pytest.raises(InteractiveSegError, match=words) as caught:
@@ -169,6 +183,32 @@ def test_one_of_several_series_is_chosen_by_number_or_uid(tmp_path):
     assert "series 12" in read_image(tmp_path, series="1.2.77").source
     with pytest.raises(InteractiveSegError, match="no series called 5"):
         read_image(tmp_path, series="5")
+
+
+def test_the_first_of_several_words_counts_where_dicom_allows_one(tmp_path):
+    folder = edited(tmp_path, lambda data, k: (setattr(data, "Modality", ["CT", "MR"]), setattr(data, "SeriesNumber", [5, 6])))
+    image = read_image(folder, series="5")
+    assert image.modality == "CT" and "series 5 " in image.source
+
+
+def test_a_copy_of_a_series_in_a_folder_of_its_own_is_seen_only_by_who_looks_there(tmp_path):
+    folder = edited(tmp_path / "series", lambda data, k: None)
+    alone = read_image(folder)
+    shutil.copytree(folder, folder / "copy")
+    assert np.array_equal(read_image(folder, nested=False).array, alone.array)
+    with pytest.raises(InteractiveSegError, match="2 images at each of its 7 slice positions"):
+        read_image(folder)
+
+
+def test_a_series_number_is_not_the_end_of_another_series_uid(tmp_path):
+    for number, uid in ((2, "1.2.840.1.14"), (3, "1.2.840.1.1"), (4, "1.2.840.1.20260101")):
+        edited(tmp_path / str(number), lambda data, k, number=number, uid=uid: (
+            setattr(data, "SeriesNumber", number), setattr(data, "SeriesInstanceUID", uid)))
+    for wanted, number in (("4", 4), ("3", 3), ("1.2.840.1.1", 3), ("1.14", 2), (".1", 3), ("20260101", 4)):
+        assert f"series {number} " in read_image(tmp_path, series=wanted).source
+    for wanted in ("1", "14", "0101"):
+        with pytest.raises(InteractiveSegError, match=f"no series called {wanted}"):
+            read_image(tmp_path, series=wanted)
 
 
 def test_a_frame_of_a_cine_series_is_chosen(tmp_path):

@@ -1,6 +1,7 @@
 """A folder of cases, annotated one after the other: what is found, what is kept, what the next case gains."""
 import csv
 import os
+import shutil
 import time
 
 import numpy as np
@@ -47,6 +48,27 @@ def accept_truth(study, name):
 def table_of(study):
     with (study.results / "cases.csv").open(newline="") as file:
         return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def test_a_copy_of_a_series_below_it_is_a_case_of_its_own(a_study, folder):
+    shutil.copytree(folder / "scans" / "ward" / "c", folder / "scans" / "ward" / "c" / "copy")
+    study = a_study()
+    assert [case.name for case in study.cases] == ["a", "b", "ward/c", "ward/c/copy"]
+    assert study.open("ward/c").image.array.shape == SHAPE
+    assert accept_truth(study, "ward/c").note == "" and study.dicom_file("ward/c").exists()
+    assert study.open("ward/c/copy").image.array.shape == SHAPE
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("ImagePositionPatient", [1, 2]), ("PixelSpacing", 1), ("Rows", None)])
+def test_a_series_with_odd_headers_is_one_sentence_and_the_other_cases_go_on(a_study, folder, keyword, value):
+    for path in list((folder / "scans" / "ward" / "c").glob("*.dcm"))[:1]:
+        data = pydicom.dcmread(path)
+        setattr(data, keyword, value)
+        data.save_as(path)
+    study = a_study()
+    with pytest.raises(InteractiveSegError, match=f"no usable {keyword}"):
+        study.open("ward/c")
+    assert study.skip("odd", "ward/c").status == "skipped" and accept_truth(study, "a").status == "accepted"
 
 
 def test_every_image_is_a_case_and_nothing_else_is(tmp_path):
