@@ -8,8 +8,12 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .types import InteractiveSegError
+
+if TYPE_CHECKING:
+    import torch
 
 EAGER = "INTERACTIVESEG_EAGER"  # environment, any value: kernels are launched one by one, never recorded and replayed
 FLOAT32 = "INTERACTIVESEG_FLOAT32"  # environment, any value: no half precision and no TensorFloat-32 anywhere
@@ -30,12 +34,13 @@ def available_devices() -> tuple[str, ...]:
     return tuple(kind for kind, is_there in there.items() if is_there and kind not in _lost)
 
 
-def choose_device(name: str = "auto") -> str:
-    """"auto" to CUDA, then Apple MPS, then the CPU; any other name is checked and returned.
+def choose_device(device: str | torch.device | None = "auto") -> str:
+    """"auto" or None to CUDA, then Apple MPS, then the CPU; the name of any other is checked and returned.
 
     A device that failed for good in this process is passed over, also when it is asked for by name.
     """
     usable = available_devices()
+    name = "auto" if device is None else str(device)
     kind = name.split(":")[0]
     if name == "auto" or kind in _lost:
         name = usable[0]
