@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import partial
 from ..prompts import Box, Click, Lasso, Prompt, Scribble
 from ..session import InteractiveSession
 from ..types import InteractiveSegError, bounding_box
@@ -241,10 +242,11 @@ def write_prompts(path: Path, cases: dict[str, list[Action]]) -> None:
 
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all."""
-    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    part = partial(path)
     try:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path
 from ..types import InteractiveSegError
 from . import dicom
-from .image import LPS_TO_RAS, image_affine, read_itk
+from .image import LPS_TO_RAS, image_affine, read_itk, read_stack
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ def read_cine(path: str | Path, series: str | None = None) -> LoadedCine:
 
     A folder whose short-axis slices are a series each is put together. series: which one, where there are others.
     """
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give a 4D image or a DICOM folder.")
     if path.is_dir():
@@ -85,9 +86,7 @@ def _frames(series: dicom.Series, count: int) -> Iterator[tuple[np.ndarray, np.n
             image = read_itk(files[0])
             yield sitk.GetArrayFromImage(image).reshape((1, *image.GetSize()[1::-1])), image_affine(image)
             continue
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames([str(file) for file in files])
         try:
-            yield sitk.GetArrayFromImage(reader.Execute()), LPS_TO_RAS @ affine_lps
+            yield sitk.GetArrayFromImage(read_stack(files)), LPS_TO_RAS @ affine_lps
         except RuntimeError as error:
             raise InteractiveSegError(f"A file of {series.title} is damaged or unlike the others: export it again.") from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path
 from ..types import InteractiveSegError
 from . import dicom
 
@@ -56,7 +58,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
     frame: which one, from 0, of several time points or channels. Colour pictures become luminance.
     Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
     """
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give the path of an image ({READS}).")
     if path.is_dir():
@@ -75,6 +77,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
 
 def read_itk(path: Path) -> sitk.Image:
     """The file as SimpleITK reads it; its C++ exceptions become one sentence."""
+    check_path(path)
     if path.stat().st_size == 0:
         raise InteractiveSegError(f"{path} is empty (0 bytes): copy or export it again.")
     try:
@@ -120,15 +123,20 @@ def _read_series(folder: Path, series: str | None, frame: int | None) -> LoadedI
     if affine_lps is None:
         image = read_itk(files[0])
         return LoadedImage(_one_frame(image, files[0], frame), image_affine(image), chosen.modality, chosen.title)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(file) for file in files])
     try:
-        image = reader.Execute()
+        image = read_stack(files)
     except RuntimeError as error:
         raise InteractiveSegError(
             f"A file of {chosen.title} in {folder} is damaged or unlike the others: export the series again."
         ) from error
     return LoadedImage(_one_frame(image, folder, None), LPS_TO_RAS @ affine_lps, chosen.modality, chosen.title)
+
+
+def read_stack(files: Sequence[Path]) -> sitk.Image:
+    """Slices as one image, in this order; RuntimeError where they make none."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(check_path(file)) for file in files])
+    return reader.Execute()
 
 
 def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path, partial
 from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
 from .image import LPS_TO_RAS, LoadedImage, read_image
@@ -38,7 +40,7 @@ class Segment:
 
 def check_output_path(path: str | Path) -> Path:
     """The path, when a segmentation can be written there; asked before the work, so that no result is lost after it."""
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.name.lower().endswith(SUFFIXES):
         raise InteractiveSegError(f"{path} has no suffix of a segmentation: end it with one of {', '.join(SUFFIXES)}.")
     if path.is_dir():
@@ -72,12 +74,13 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
     if path.name.lower().endswith(".seg.nrrd"):
         for key, value in _slicer_header(volume, segments).items():
             image.SetMetaData(key, value)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    part = partial(path, next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)))
     try:
-        sitk.WriteImage(image, str(partial), useCompression=True)
-        partial.replace(path)
+        sitk.WriteImage(image, str(part), useCompression=True)
+        part.replace(path)
     except (RuntimeError, OSError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise InteractiveSegError(f"{path} could not be written (is the disk full?): choose another place.") from error
 
 
