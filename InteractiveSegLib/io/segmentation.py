@@ -85,8 +85,14 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
 
 
 def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) -> np.ndarray:
-    """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must lie on the voxels of `image`,
-    though its axes may run in another order or direction, as where one of the two went through another program."""
+    """A mask or scribble from a file, True where it is not 0, or where it is `label`, on the voxels of `image`."""
+    labels = read_labels(path, image)
+    return labels != 0 if label is None else labels == label
+
+
+def read_labels(path: str | Path, image: LoadedImage) -> np.ndarray:
+    """A label map from a file, as it is there. It must lie on the voxels of `image`, though its axes may run in another order
+    or direction, as where one of the two went through another program."""
     loaded = along_axes_of(image, read_image(path))
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
@@ -101,7 +107,7 @@ def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) ->
         raise InteractiveSegError(
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
-    return array != 0 if label is None else array == label
+    return array
 
 
 def along_axes_of(image: LoadedImage, loaded: LoadedImage) -> LoadedImage:
