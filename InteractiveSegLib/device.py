@@ -8,11 +8,16 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .types import InteractiveSegError
 
+if TYPE_CHECKING:
+    import torch
+
 EAGER = "INTERACTIVESEG_EAGER"  # environment, any value: kernels are launched one by one, never recorded and replayed
 FLOAT32 = "INTERACTIVESEG_FLOAT32"  # environment, any value: no half precision and no TensorFloat-32 anywhere
+MOST_THREADS = 256  # that may be asked for on a smaller machine
 FULL = "has no memory left"
 GONE = "does not answer any more"
 BROKEN = ("CUDA error", "CUDA driver", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error", "MPS backend", "No CUDA GPUs")
@@ -30,12 +35,13 @@ def available_devices() -> tuple[str, ...]:
     return tuple(kind for kind, is_there in there.items() if is_there and kind not in _lost)
 
 
-def choose_device(name: str = "auto") -> str:
-    """"auto" to CUDA, then Apple MPS, then the CPU; any other name is checked and returned.
+def choose_device(device: str | torch.device | None = "auto") -> str:
+    """"auto" or None to CUDA, then Apple MPS, then the CPU; the name of any other is checked and returned.
 
     A device that failed for good in this process is passed over, also when it is asked for by name.
     """
     usable = available_devices()
+    name = "auto" if device is None else str(device)
     kind = name.split(":")[0]
     if name == "auto" or kind in _lost:
         name = usable[0]
@@ -92,9 +98,11 @@ def set_threads(count: int | None = None) -> int:
     """CPU threads of the networks; by default one core less than the process may use, so that the window stays alive."""
     import torch
 
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if count is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         count = max(1, cores - 1)
+    elif not 1 <= count <= max(MOST_THREADS, cores):  # torch dies of too many without a word
+        raise InteractiveSegError(f"Got {count} threads, expected 1 to {max(MOST_THREADS, cores)}: leave --threads out.")
     torch.set_num_threads(count)
     return count
 

@@ -1,6 +1,7 @@
 """Slices of volumes, and the square canvas on which a 2D network sees a slice. Numpy only; knows nothing of prompts' meaning."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
@@ -30,6 +31,18 @@ def resolve_axis(axis: int | str, ndim: int, affine: np.ndarray) -> int:
         return int(axis)
     names = ", ".join([*AXIS_NAMES, *ANATOMICAL_AXES])
     raise InteractiveSegError(f"Got the axis {axis!r}, but it must be one of {names}, 0, 1 or 2.")
+
+
+def check_slices(indices: Iterable[int], count: int, axis: int = 0) -> list[int]:
+    """Slices along an axis as whole numbers below `count`; or one sentence."""
+    try:
+        found = [(index, int(index)) for index in indices]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InteractiveSegError(f"Got the slices {indices!r}, expected a list of whole numbers: correct it.") from error
+    for index, whole in found:
+        if whole != index or not 0 <= whole < count:
+            raise InteractiveSegError(f"Got slice {index}, but axis {axis} has slices 0 to {count - 1}: choose one of them.")
+    return [whole for _, whole in found]
 
 
 def affine_from_spacing(spacing_kji: tuple[float, ...]) -> np.ndarray:

@@ -10,6 +10,8 @@ from .geometry import affine_from_spacing, ras_to_position
 from .prompts import Box, Click, Lasso, Prompt, Scribble
 from .types import InteractiveSegError, bounding_box
 
+ORDER = {2: "(row, column)", 3: "(k, j, i)"}
+
 
 @dataclass(frozen=True, eq=False)
 class Placement:
@@ -22,9 +24,9 @@ class Placement:
     def of(cls, ndim: int, spacing: Sequence[float] | None, affine: np.ndarray | None) -> Placement:
         """From what the caller gave: spacing of the affine when there is one, else the spacing, else 1 mm."""
         if spacing is not None:
-            spacing = tuple(float(s) for s in spacing)
-            if len(spacing) != ndim or not all(np.isfinite(s) and s > 0 for s in spacing):
-                raise InteractiveSegError(f"Got the spacing {spacing}, expected {ndim} positive millimetres in array order.")
+            given, spacing = spacing, finite_numbers(spacing, ndim)
+            if spacing is None or min(spacing) <= 0:
+                raise InteractiveSegError(f"Got the spacing {given}, expected {ndim} positive millimetres in array order.")
         if affine is None:
             spacing = spacing or (1.0,) * ndim
             return cls(spacing, affine_from_spacing(spacing))
@@ -35,6 +37,15 @@ class Placement:
         if spacing is not None and not np.allclose(spacing, lengths, rtol=0.01):
             raise InteractiveSegError(f"The spacing {spacing} contradicts the affine's {lengths}: give only one of them.")
         return cls(lengths, affine)
+
+
+def finite_numbers(numbers: Sequence[float], count: int) -> tuple[float, ...] | None:
+    """So many finite numbers, or None where these are not."""
+    try:
+        found = np.array(numbers, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return tuple(found.tolist()) if found.shape == (count,) and np.isfinite(found).all() else None
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
@@ -62,12 +73,12 @@ def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -
     if isinstance(prompt, Click):
         position = prompt.position
         if prompt.position_ras is not None:
-            position = ras_to_position(placement.affine, prompt.position_ras, len(shape))
+            place = _place(prompt.position_ras, "click in RAS", "(R, A, S)")
+            position = ras_to_position(placement.affine, place, len(shape))
         return replace(prompt, position=_voxel(position, shape, "click"), position_ras=None)
     if isinstance(prompt, Box):
-        _check_length(prompt.start, shape, "box")
-        start = tuple(max(0, int(np.floor(v))) for v in prompt.start)
-        stop = tuple(min(n, int(np.ceil(v))) for v, n in zip(prompt.stop, shape))
+        start = tuple(max(0, int(np.floor(v))) for v in _place(prompt.start, "box", ORDER[len(shape)]))
+        stop = tuple(min(n, int(np.ceil(v))) for v, n in zip(_place(prompt.stop, "box", ORDER[len(shape)]), shape))
         if any(b <= a for a, b in zip(start, stop)):
             where = f"from {prompt.start} to {prompt.stop}"
             raise InteractiveSegError(f"The box {where} lies outside the image of shape {shape}: draw it inside.")
@@ -78,10 +89,7 @@ def voxel_prompt(prompt: Prompt, shape: tuple[int, ...], placement: Placement) -
 
 
 def _voxel(position: Sequence[float], shape: tuple[int, ...], what: str, clip: bool = False) -> tuple[int, ...]:
-    _check_length(position, shape, what)
-    if not all(np.isfinite(v) for v in position):
-        raise InteractiveSegError(f"The {what} at {tuple(position)} is not a place: give finite numbers.")
-    voxel = tuple(int(np.floor(v + 0.5)) for v in position)
+    voxel = tuple(int(np.floor(v + 0.5)) for v in _place(position, what, ORDER[len(shape)]))
     if clip:
         return tuple(min(max(v, 0), n - 1) for v, n in zip(voxel, shape))
     if any(not 0 <= v < n for v, n in zip(voxel, shape)):
@@ -89,16 +97,19 @@ def _voxel(position: Sequence[float], shape: tuple[int, ...], what: str, clip: b
     return voxel
 
 
-def _check_length(position: Sequence[float], shape: tuple[int, ...], what: str) -> None:
-    if len(position) != len(shape):
-        order = "(row, column)" if len(shape) == 2 else "(k, j, i)"
-        raise InteractiveSegError(f"Got a {what} with {len(position)} numbers, {tuple(position)}, expected {order}: correct it.")
+def _place(position: Sequence[float], what: str, order: str) -> tuple[float, ...]:
+    """The position as finite numbers, as many as `order` names; or one clear sentence."""
+    numbers = finite_numbers(position, order.count(",") + 1)
+    if numbers is None:
+        raise InteractiveSegError(f"Got a {what} at {position}, expected {order} in finite numbers: correct it.")
+    return numbers
 
 
 def _crop(scribble: Scribble, shape: tuple[int, ...]) -> Scribble:
     mask, origin = np.asarray(scribble.mask), scribble.origin or (0,) * len(shape)
+    _place(origin, "scribble", ORDER[len(shape)])
     stop = tuple(o + n for o, n in zip(origin, mask.shape))
-    if mask.ndim != len(shape) or (scribble.origin is None and mask.shape != shape) or any(o < 0 for o in origin) or any(
+    if mask.ndim != len(shape) or (scribble.origin is None and mask.shape != shape) or any(o < 0 or o % 1 for o in origin) or any(
         b > n for b, n in zip(stop, shape)
     ):
         raise InteractiveSegError(f"Got a scribble of shape {mask.shape} at {origin}, expected {shape} or a part of it.")
@@ -106,7 +117,7 @@ def _crop(scribble: Scribble, shape: tuple[int, ...]) -> Scribble:
     if start == end:
         raise InteractiveSegError("The scribble is empty: draw at least one voxel.")
     part = mask[tuple(slice(a, b) for a, b in zip(start, end))] != 0
-    return replace(scribble, mask=part, origin=tuple(o + s for o, s in zip(origin, start)))
+    return replace(scribble, mask=part, origin=tuple(int(o) + s for o, s in zip(origin, start)))
 
 
 def in_slices(prompt: Prompt, shape: tuple[int, ...], axis: int) -> dict[int, Prompt]:

@@ -130,7 +130,7 @@ def has_quality() -> bool:
 def propagated(
     session: InteractiveSession, states: Mapping, propagators: dict[tuple, Propagator], from_slice: Slices = None,
     axis: int | str | None = None, extent: tuple[int, int] | int | None = None, fuse: bool | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
 ) -> Generator[Progress, None, tuple[np.ndarray, Rounds]]:
     """Carry a session's masks through its volume. Yields a Progress per slice; returns new labels, the image's shape.
 
@@ -150,6 +150,7 @@ def propagated(
         raise InteractiveSegError("A picture has no other slices to carry a mask to: give a volume.")
     if session.family.volumetric:
         raise InteractiveSegError(f"{session.family.title} answers for the whole volume at once: there is nothing to carry.")
+    weights = Path(weights) if weights is not None else None
     axis = session.axis if axis is None else resolve_axis(axis, 3, session.placement.affine)
     stack = np.moveaxis(session.labels, axis, 0)
     known = spoken_to(session, states, axis)

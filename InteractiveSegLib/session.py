@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Window, resolve_axis
+from .geometry import Window, check_slices, resolve_axis
 from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
@@ -20,7 +20,7 @@ from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
 from .rounds import Progress, Rounds, propagated
-from .targets import addressed, check_targets, find_label, merged
+from .targets import addressed, check_labels, check_targets, find_label, merged
 from .types import InteractiveSegError, LabelUpdate, bounding_box
 
 
@@ -28,7 +28,7 @@ class InteractiveSession:
     """Segment one object, or several that exclude each other, in an image by prompts.
 
     image: (row, column) or (k, j, i), any real numbers. spacing: mm in array order. affine: 4x4, (i, j, k, 1) -> RAS mm.
-    model: a family's name. weights: a file instead of the shipped ones. device: "auto", "cpu", "cuda", "mps".
+    model: a family's name. weights: a file instead of the shipped ones. device: "auto", "cpu", "cuda", "mps", or a torch.device.
     window: intensities (low, high) that the network should see, as the reader's display would show them; by default each
     slice's 0.5 and 99.5 percentiles. axis: along which slices are taken in a volume, see `set_slice`.
     targets: names of the objects, one by default. mode: how the family is used, where it has several ways.
@@ -145,9 +145,8 @@ class InteractiveSession:
         """Work on slices along an array axis: 0, 1, 2, "K", "J", "I", or "axial", "coronal", "sagittal" (the nearest one)."""
         axis = resolve_axis(axis, self.image.ndim, self.placement.affine)
         count, index = (1, 0) if self.image.ndim == 2 else (self.shape[axis], index)
-        if not 0 <= index < count:
-            raise InteractiveSegError(f"Got slice {index}, but axis {axis} has slices 0 to {count - 1}: choose one of them.")
-        self.axis, self.index = axis, int(index)
+        [index] = check_slices([index], count, axis)
+        self.axis, self.index = axis, index
 
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt; every slice of the working axis that it touches is predicted again. Returns what changed."""
@@ -174,9 +173,10 @@ class InteractiveSession:
         if self.family.volumetric:
             start = self._predictor().automatic(self.image)
             return self._replace(replace(self._memory, start=start, since=()), start)
-        chosen = list(slices) if slices is not None else [self.index]
+        count = 1 if self.image.ndim == 2 else self.shape[self.axis]
+        chosen = [self.index] if slices is None else check_slices(slices, count, self.axis)
         if slices is None and self.family.sweeps and self.image.ndim == 3:
-            chosen = list(range(self.shape[self.axis]))
+            chosen = list(range(count))
         keys = [(self.axis, index, label) for index in chosen for label in range(1, len(self.targets) + 1)]
         states = {key: self._memory.slices.get(key, SliceState()) for key in keys}
         if not self.family.automatic and not all(state.prompts for state in states.values()):
@@ -191,6 +191,8 @@ class InteractiveSession:
         mask = np.asarray(mask)
         if mask.shape != self.shape:
             raise InteractiveSegError(f"Got a mask of shape {mask.shape}, expected the image's {self.shape}: resample it first.")
+        if mask.dtype.kind == "f" and np.isnan(mask).any():
+            raise InteractiveSegError("Got a mask with NaN in it, expected 0 outside and another number inside: fill them first.")
         if target is None and len(self.targets) > 1:
             raise InteractiveSegError(f"Got a mask without target=: say which of {', '.join(self.targets)} it is.")
         label = self._label_of(target or self.targets[0])
@@ -198,14 +200,7 @@ class InteractiveSession:
 
     def set_labels(self, labels: np.ndarray) -> LabelUpdate:
         """Replace the label map: whole numbers of the image's shape, 0 for background, n for targets[n - 1]."""
-        labels = np.asarray(labels)
-        if labels.shape != self.shape:
-            raise InteractiveSegError(f"Got labels of shape {labels.shape}, expected the image's {self.shape}: resample them.")
-        if labels.min() < 0 or labels.max() > len(self.targets):
-            raise InteractiveSegError(
-                f"Got labels from {labels.min()} to {labels.max()}, expected 0 to {len(self.targets)}: name more targets."
-            )
-        labels = labels.astype(np.uint8)
+        labels = check_labels(labels, self.shape, len(self.targets))
         start = labels.copy() if self.family.volumetric else None
         return self._replace(replace(self._memory, start=start, since=()), labels)
 

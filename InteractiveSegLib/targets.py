@@ -16,6 +16,8 @@ LIMIT = 255  # labels that fit into uint8
 
 def check_targets(targets: Sequence[str], known: Sequence[str], title: str) -> tuple[str, ...]:
     """The names of the targets, each once, or one sentence. known: all that the family has, none where it takes any."""
+    if isinstance(targets, str):
+        raise InteractiveSegError(f"Got the targets {targets!r}, expected a list of names: write [{targets!r}].")
     names = tuple(targets)
     if not names or len(set(names)) < len(names) or len(names) > LIMIT or not all(isinstance(n, str) and n for n in names):
         raise InteractiveSegError(f"Got the targets {names}, expected 1 to {LIMIT} different names: correct the list.")
@@ -25,6 +27,19 @@ def check_targets(targets: Sequence[str], known: Sequence[str], title: str) -> t
     if unknown:
         raise InteractiveSegError(f"{title} does not know {', '.join(unknown)}: choose among {', '.join(known)}.")
     return names
+
+
+def check_labels(labels: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """A label map of an image with so many targets in uint8, or one sentence. None of its values may be lost by that."""
+    labels = np.asarray(labels)
+    if labels.shape != shape:
+        raise InteractiveSegError(f"Got labels of shape {labels.shape}, expected the image's {shape}: resample them.")
+    if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))):
+        raise InteractiveSegError(f"Got labels of type {labels.dtype} that are not whole numbers, expected 0 to {count}: round "
+                                  "them first.")
+    if labels.min() < 0 or labels.max() > count:
+        raise InteractiveSegError(f"Got labels from {labels.min()} to {labels.max()}, expected 0 to {count}: name more targets.")
+    return labels.astype(np.uint8)
 
 
 def find_label(prompt: Prompt, targets: tuple[str, ...]) -> int:

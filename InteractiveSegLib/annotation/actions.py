@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import partial
 from ..prompts import Box, Click, Lasso, Prompt, Scribble
 from ..session import InteractiveSession
 from ..types import InteractiveSegError, bounding_box
 
 FORMAT = "interactive-seg prompts 1"
 PROMPTS = ("click", "click_ras", "box", "lasso", "scribble")
-OTHERS = ("predict", "propagate", "undo", "redo", "reset", "set_mask", "restore", "resume")
+FLAGS = ("propagate", "undo", "redo", "reset")
+OTHERS = (*FLAGS, "predict", "set_mask", "restore", "resume")
+FAR = 2.0**31  # voxels or mm from the origin, where no image is any more
 Action = dict[str, Any]
 
 
@@ -65,10 +69,11 @@ def prompt_of(action: Action) -> Prompt:
     positive = action.get("positive", True)
     try:
         numbers = np.array(action[kind], dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.full(1, np.nan)
-    if numbers.ndim != (1 if kind.startswith("click") else 2) or numbers.size == 0 or not np.isfinite(numbers).all():
-        raise InteractiveSegError(f"Got the prompt {shortened(action)}, whose places are not numbers of one length: correct it.")
+    if numbers.ndim != (1 if kind.startswith("click") else 2) or numbers.size == 0 or not (np.abs(numbers) < FAR).all():
+        raise InteractiveSegError(f"Got the prompt {shortened(action)}, whose places are not numbers within an image, all of one "
+                                  "length: correct it.")
     if kind == "click":
         return Click(tuple(numbers.tolist()), positive)
     if kind == "click_ras":
@@ -80,6 +85,26 @@ def prompt_of(action: Action) -> Prompt:
     if kind == "lasso":
         return Lasso(tuple(map(tuple, numbers.tolist())), positive)
     return scribble_of(np.rint(numbers).astype(int), positive)
+
+
+def check_other(action: Action) -> None:
+    """One sentence for an action that is no prompt, unless it can be done: a file may say anything with the same words."""
+    kind = next(key for key in OTHERS if key in action)
+    value, more = action[kind], set(action) - {kind}
+    if kind == "predict":
+        right = isinstance(value, list) and all(type(index) is int for index in value)
+    elif kind == "set_mask":
+        right, more = isinstance(value, dict) and action.get("tilted", True) is True, more - {"tilted"}
+    elif kind == "restore":
+        right = isinstance(value, dict) and isinstance(value.get("mask"), dict) and isinstance(value.get("prompts"), list)
+    else:
+        right = kind in FLAGS and value is True
+    if more or not right:
+        known = ", ".join(f'{{"{flag}": true}}' for flag in FLAGS)
+        raise InteractiveSegError(f"Got the action {shortened(action)}, expected a prompt, {known}, "
+                                  '{"predict": [slices]}, or a mask as the program writes it: correct it.')
+    for said in value["prompts"] if kind == "restore" else ():
+        prompt_of(said)
 
 
 def scribble_of(voxels: np.ndarray, positive: bool) -> Scribble:
@@ -128,6 +153,7 @@ def perform(session: InteractiveSession, action: Action) -> Any:
         if action.get("axis", session.axis) != session.axis and len(session.shape) == 3:
             session.set_slice(action["axis"], 0)
         return session.add(prompt)
+    check_other(action)
     if "predict" in action:
         return session.predict(slices=action["predict"])
     if "propagate" in action:
@@ -138,7 +164,7 @@ def perform(session: InteractiveSession, action: Action) -> Any:
         kept = action["restore"]
         prompts = [(prompt_of(said), said.get("axis", session.axis)) for said in kept["prompts"]]
         return session.restore(unpack_mask(kept["mask"], session.shape), prompts)
-    return getattr(session, next(key for key in OTHERS if key in action))()
+    return getattr(session, next(key for key in FLAGS if key in action))()
 
 
 def standing(actions: Sequence[Action]) -> list[Action]:
@@ -180,8 +206,8 @@ def repeatable(actions: Sequence[Action]) -> list[Action]:
 def read_prompts(path: Path) -> dict[str, list[Action]]:
     """The actions of a file for each case that it names, checked as far as possible without the images."""
     try:
-        table = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
+        table = json.loads(path.read_text(encoding="utf8"), object_pairs_hook=once)
+    except (OSError, ValueError, RecursionError) as error:
         raise InteractiveSegError(f"{path} cannot be read as JSON ({error}): correct it.") from error
     cases = table.get("cases") if isinstance(table, dict) and table.get("format") == FORMAT else None
     if not isinstance(cases, dict) or not all(isinstance(actions, list) for actions in cases.values()):
@@ -189,12 +215,20 @@ def read_prompts(path: Path) -> dict[str, list[Action]]:
                                   "see `interactive-seg annotate --help`.")
     for name, actions in cases.items():
         for action in actions:
-            if not isinstance(action, dict) or not any(key in action for key in OTHERS):
-                try:
-                    prompt_of(action)
-                except InteractiveSegError as error:
-                    raise InteractiveSegError(f"{path}, case {name}: {error}") from error
+            other = isinstance(action, dict) and any(key in action for key in OTHERS)
+            try:
+                (check_other if other else prompt_of)(action)
+            except InteractiveSegError as error:
+                raise InteractiveSegError(f"{path}, case {name}: {error}") from error
     return cases
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key hides another: Python alone would keep the last."""
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{key!r} is there {count} times")
+    return dict(pairs)
 
 
 def write_prompts(path: Path, cases: dict[str, list[Action]]) -> None:
@@ -208,10 +242,11 @@ def write_prompts(path: Path, cases: dict[str, list[Action]]) -> None:
 
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all."""
-    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    part = partial(path)
     try:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error

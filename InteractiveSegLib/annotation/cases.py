@@ -1,6 +1,7 @@
 """The cases in a folder: image files, and DICOM series wherever they lie. Reads names and headers only."""
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -8,9 +9,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from ..files import check_path
 from ..io.dicom import Series, list_series
 from ..types import InteractiveSegError
 
+log = logging.getLogger(__name__)
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 STATE = "study.sqlite"  # in the results' folder
 SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
@@ -32,21 +35,34 @@ class CaseFile:
 
 def find_cases(study: Path, leave_out: Collection[Path] = ()) -> list[CaseFile]:
     """Every case below a folder, by name. leave_out: folders that hold results or references."""
-    if not study.is_dir():
+    if not check_path(study).is_dir():
         raise InteractiveSegError(f"{study} is not a folder: give the folder that holds the cases.")
     skipped = {path.resolve() for path in leave_out}
-    images, others = [], []
+    images, others, unusable = [], [], []
     for path in walk(study, skipped):
+        try:
+            check_path(result_of(check_path(path.relative_to(study))))
+        except InteractiveSegError as error:
+            unusable.append(str(error))
+            continue
         lower = path.name.lower()
         if lower.endswith(IMAGES):
             if not lower.endswith(SEGMENTATIONS):
                 images.append(path.relative_to(study).as_posix())
         else:
             others.append(path)
+    if unusable:
+        log.warning("%s file(s) of %s are left out: %s", len(unusable), study, unusable[0])
     stems = Counter(stem(source) for source in images)
     files = [CaseFile(stem(s) if stems[stem(s)] == 1 else s, s, title=PurePosixPath(s).name) for s in images]
     found = [*files, *series_cases(study, others)]
     return sorted(with_own_names(found), key=lambda case: case.name)
+
+
+def result_of(image: Path) -> Path:
+    """The longest name that an image's file leads to: that of its mask. Of another file, as of DICOM, its own."""
+    name = image.name
+    return image.with_name(f"{stem(name)}{SEGMENTATIONS[0]}") if name.lower().endswith(IMAGES) else image
 
 
 def walk(folder: Path, skipped: Collection[Path]) -> Iterator[Path]:

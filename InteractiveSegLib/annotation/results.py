@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import check_path
 from ..types import InteractiveSegError
 from .actions import replace_bytes
 from .state import ACCEPTED, CaseRecord
@@ -20,6 +21,8 @@ WINDOW = 5  # cases over which the curve's line is averaged
 
 
 def make_folder(folder: Path) -> None:
+    """Make the folder with those above it, or say in one sentence why not."""
+    check_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..types import InteractiveSegError
 
+log = logging.getLogger(__name__)
 COMMANDS = ("segment", "annotate", "context", "cine", "models", "data", "train", "evaluate", "experiment", "volumes", "refine",
             "hearts", "benchmark", "demo")
 
@@ -42,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; what Python still holds goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what no command foresaw: a folder in a file's place, a full disk
+        log.info("where it happened", exc_info=True)
+        where, why = error.filename or "A file", error.strerror or error
+        print(f"interactive-seg: {where} cannot be read or written ({why}): choose another place.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interactive-seg: interrupted", file=sys.stderr)
         return 130

@@ -42,6 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..annotation.results import make_folder
     from ..cine import area_curve, find_phases, implausible, measure
     from ..device import set_threads
     from ..io import read_cine
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     count = len(cine.frames)
     if any(not 0 <= frame < count for frame in (args.ed, args.es) if frame is not None):
         raise InteractiveSegError(f"Got --ed {args.ed} --es {args.es}, but {cine.source} has the time points 0 to {count - 1}.")
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     areas, phases = None, (args.ed, args.es)
     if None in phases:
         areas = area_curve(cavities(cine, args), cine.spacing)

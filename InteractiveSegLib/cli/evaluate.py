@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..annotation.results import make_folder
 from ..device import choose_device, set_threads
 from ..evaluation import report
 from ..evaluation.calibration import Reliability
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     threads = set_threads(args.threads)
     segmenters = _segmenters(args)
     items = load_items(args.data, args.task, args.max_images, args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     record = _provenance(args, threads, len(items))
     (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     reliability = Reliability() if args.calibration else None

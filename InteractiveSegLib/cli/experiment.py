@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..annotation.results import make_folder
 from ..device import choose_device, set_threads
 from ..evaluation import sequence_report as report
 from ..evaluation.annotators import Alone, Growing, MultiverSeg, Soft, UniverSeg, UniverSegStart
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError("--images, --orders, --targets and --draws count from 1: give more, or leave them out.")
     args.device, threads = choose_device(args.device), set_threads(args.threads)
     items = load_items(args.data, args.task)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     text = EXPERIMENTS[args.experiment](args, items)
     record = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
               "device": args.device, "threads": threads, "seed": args.seed, "weights_sha256": _hashes(args)}

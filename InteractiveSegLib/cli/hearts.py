@@ -43,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..annotation.results import make_folder
     from ..device import choose_device, set_threads
     from ..evaluation import cardiac, cardiac_report
     from ..evaluation.report import write_rows
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError(f"Got --parts {args.parts}: choose some of {','.join(PARTS)}.")
     threads, options = set_threads(args.threads), {"weights": args.weights, "device": choose_device(args.device)}
     hearts = cardiac.read_hearts(args.data, args.volumes)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     tables = []
     if "automatic" in parts:
         rows = []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..annotation.results import make_folder
 from ..device import choose_device, set_threads
 from ..evaluation import refinement
 from ..evaluation.report import write_rows
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     ours = partial(make, model="tis", weights=args.weights)
     methods = {"TIS": ours, **{named(path): partial(make, model="tis", weights=path) for path in args.ablations}}
     methods.update((peer, partial(make, model=peer)) for peer in args.peers.split(",") if peer != "none")
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     about = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
              "volumes": len(cases), "subjects": len({case.subject for case in cases}), "device": device, "threads": threads}
     (args.out / "run.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -81,9 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
 def train_together(args: argparse.Namespace, families: list[str]) -> int:
     """This command once per family, all at the same time; 1 when one of them failed."""
+    from ..annotation.results import make_folder
+
     words = [f"--{name}={value}" for name in ("bundle", "minutes", "steps", "runs", "device", "threads", "workers", "simulators",
              "seed") if (value := getattr(args, name)) is not None]
-    args.runs.mkdir(parents=True, exist_ok=True)
+    make_folder(args.runs)
     running = {}
     for family in families:
         with (args.runs / f"{family}.log").open("w") as log:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..annotation.results import make_folder
 from ..device import choose_device, set_threads
 from ..evaluation.report import write_rows
 from ..evaluation.volumes import reach, report
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     total = len(volumes) * len(reach.METHODS) if args.reach else sum(method.knows(v) for method in methods for v in volumes)
     if not total:
         raise InteractiveSegError(f"No method of {args.methods} knows {volumes[0].label!r}: choose others, or a heart.")
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     rows = write_rows(tqdm(rows, total=total, unit="run"), args.out / "rows.csv")
     text = (reach if args.reach else report).table(rows)
     count = len({(row["task"], row["source"]) for row in rows})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path
 from ..types import InteractiveSegError
 from . import dicom
 from .image import LPS_TO_RAS, image_affine, read_files, read_itk
@@ -37,7 +38,7 @@ def read_cine(path: str | Path, series: str | None = None) -> LoadedCine:
 
     A folder whose short-axis slices are a series each is put together. series: which one, where there are others.
     """
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give a 4D image or a DICOM folder.")
     if path.is_dir():

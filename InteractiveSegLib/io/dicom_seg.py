@@ -1,9 +1,9 @@
 """Masks as DICOM SEG that refer to the images they were drawn on, and back. Knows no models. highdicom is imported when used."""
 from __future__ import annotations
 
-import os
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pydicom
 import pydicom.errors
 
 from .. import __version__
+from ..files import partial
 from ..types import InteractiveSegError
 from . import dicom
 from .frames import sort_frames
@@ -42,7 +43,7 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
     if len(identifiers) < len(sources):
         raise InteractiveSegError(f"The images of {folder} have no identifiers of their own, which a DICOM SEG refers to: "
                                   "use the other file.")
-    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    part = partial(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the scanner wrote, which is not ours to mend
@@ -62,7 +63,8 @@ def write_dicom_seg(path: Path, mask: np.ndarray, affine: np.ndarray, folder: Pa
         raise InteractiveSegError(f"{path} cannot be written as DICOM SEG ({error}): the images lack what it "
                                   "demands, so use the other file.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def header_of(file: Path) -> pydicom.Dataset:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path
 from ..types import InteractiveSegError
 from . import dicom
 from .frames import sort_frames
@@ -58,7 +59,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
     nested: look for the series in the folders of the folder, too.
     Raises InteractiveSegError for anything that is not one 2D or 3D grid of numbers on perpendicular axes.
     """
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.exists():
         raise InteractiveSegError(f"{path} does not exist: give the path of an image ({READS}).")
     if path.is_dir():
@@ -76,6 +77,7 @@ def read_image(path: str | Path, series: str | None = None, frame: int | None = 
 
 def read_itk(path: Path) -> sitk.Image:
     """The file as SimpleITK reads it; its C++ exceptions become one sentence."""
+    check_path(path)
     if path.stat().st_size == 0:
         raise InteractiveSegError(f"{path} is empty (0 bytes): copy or export it again.")
     try:
@@ -133,7 +135,7 @@ def read_files(files: list[Path], series: dicom.Series) -> np.ndarray:
     slices = []
     try:
         for file in files:
-            reader.SetFileName(str(file))
+            reader.SetFileName(str(check_path(file)))
             slices.append(_one_frame(reader.Execute(), file, None))
         return np.concatenate([s.reshape(1, *s.shape[-2:]) for s in slices])
     except (RuntimeError, ValueError) as error:

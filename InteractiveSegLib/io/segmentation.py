@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..files import check_path, partial
 from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
 from .image import LPS_TO_RAS, LoadedImage, image_affine, read_image, read_itk
@@ -38,7 +40,7 @@ class Segment:
 
 def check_output_path(path: str | Path) -> Path:
     """The path, when a segmentation can be written there; asked before the work, so that no result is lost after it."""
-    path = Path(path)
+    path = check_path(Path(path))
     if not path.name.lower().endswith(SUFFIXES):
         raise InteractiveSegError(f"{path} has no suffix of a segmentation: end it with one of {', '.join(SUFFIXES)}.")
     if path.is_dir():
@@ -72,20 +74,34 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
     if path.name.lower().endswith(".seg.nrrd"):
         for key, value in _slicer_header(volume, segments).items():
             image.SetMetaData(key, value)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    part = partial(path, next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)))
     try:
-        sitk.WriteImage(image, str(partial), useCompression=True)
-        partial.replace(path)
+        sitk.WriteImage(image, str(part), useCompression=True)
+        part.replace(path)
     except (RuntimeError, OSError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise InteractiveSegError(f"{path} could not be written (is the disk full?): choose another place.") from error
 
 
 def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) -> np.ndarray:
-    """A mask or scribble from a file, True where it is not 0, or where it is `label`. It must lie on the voxels of `image`,
-    though its axes may run in another order or direction, as where one of the two went through another program."""
+    """A mask or scribble from a file, True where it is not 0, or where it is `label`, on the voxels of `image`."""
     layers = _read_layers(Path(path), label)
-    loaded = along_axes_of(image, layers or read_image(path))
+    if layers is not None:
+        return _on_voxels_of(image, layers, path)
+    labels = read_labels(path, image)
+    return labels != 0 if label is None else labels == label
+
+
+def read_labels(path: str | Path, image: LoadedImage) -> np.ndarray:
+    """A label map from a file, as it is there. It must lie on the voxels of `image`, though its axes may run in another order
+    or direction, as where one of the two went through another program."""
+    return _on_voxels_of(image, read_image(path), path)
+
+
+def _on_voxels_of(image: LoadedImage, loaded: LoadedImage, path: str | Path) -> np.ndarray:
+    """The array of `loaded`, or one sentence where it does not lie on the image's voxels. path: for the sentence."""
+    loaded = along_axes_of(image, loaded)
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
         array = array.reshape(image.array.shape) if array.size == image.array.size else array
@@ -99,12 +115,12 @@ def read_mask(path: str | Path, image: LoadedImage, label: int | None = None) ->
         raise InteractiveSegError(
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
-    return array != 0 if label is None or layers else array == label
+    return array
 
 
 def _read_layers(path: Path, label: int | None) -> LoadedImage | None:
     """The mask in a Slicer segmentation whose segments overlap, and so lie in several layers. None of any other file."""
-    if not path.name.lower().endswith(".seg.nrrd") or not path.is_file():
+    if not path.name.lower().endswith(".seg.nrrd") or not check_path(path).is_file():
         return None
     image = read_itk(path)
     if image.GetNumberOfComponentsPerPixel() == 1:

@@ -116,6 +116,10 @@ class TISPredictor:
         config = self.network.config
         volume = torch.from_numpy(normalise(image, config.clip))[None, None]
         grid = grid_at(image.shape, self.spacing, config.spacing)
+        if any(side < least for side, least in zip(grid, config.stride)):
+            least, got = (" x ".join(map(str, sides)) for sides in (config.stride, grid))
+            raise InteractiveSegError(f"TIS needs volumes of {least} or more of its voxels and got {got}: give more slices, or "
+                                      "choose a model that works in them.")
         if grid != image.shape:
             volume = F.interpolate(volume, size=grid, mode="trilinear")
         fast = half_precision(self.device.type)

@@ -17,6 +17,7 @@ from .bundle import Case, DataSet, read_bundle
 FOREGROUND_SHARE = 0.5  # of patches are centred on a labelled voxel; nnU-Net guarantees a third
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 CT = "CT"
+NOT_STATED, OWN = "not stated", "the user's own"  # where dataset.json does not say
 ONE_PIECE = 0.95  # of a structure hang together, or it comes in pieces
 
 
@@ -31,37 +32,48 @@ def read_set(bundle: Path, name: str) -> DataSet:
 def read_labelled_folder(folder: Path) -> DataSet:
     """A user's labelled volumes, laid out as nnU-Net and the Decathlon do: imagesTr and labelsTr (or images and labels) with
     files of one name, an image's with or without _0000, and dataset.json with the names of the labels where there is one."""
-    from ..io import read_image
+    from ..io import read_image, read_labels
 
     images, masks = (next((folder / n for n in names if (folder / n).is_dir()), None)
                      for names in (("imagesTr", "images"), ("labelsTr", "labels")))
     if images is None or masks is None:
         raise InteractiveSegError(f"{folder} has no folders images and labels (or imagesTr and labelsTr): put the cases there.")
-    about_path = folder / "dataset.json"
-    about = json.loads(about_path.read_text(encoding="utf8")) if about_path.exists() else {}
-    modality = str(next(iter({**about.get("modality", {}), **about.get("channel_names", {})}.values()), "not stated"))
+    names, modality, licence = read_about(folder / "dataset.json")
     cases = []
     for path in sorted(p for p in masks.iterdir() if p.name.endswith(ENDINGS)):
         stem = path.name[:-len(next(e for e in ENDINGS if path.name.endswith(e)))]
         image = next((p for s in (stem + "_0000", stem) for e in ENDINGS if (p := images / (s + e)).exists()), None)
         if image is None:
             raise InteractiveSegError(f"No image in {images} belongs to {path.name}: give it the same name, or remove the label.")
-        picture, labels = read_image(image), read_image(path)
-        if picture.array.shape != labels.array.shape:
-            raise InteractiveSegError(f"{path.name} has the shape {labels.array.shape} and its image {picture.array.shape}: "
-                                      "resample the labels to the image.")
-        cases.append(Case(picture.array, labels.array.astype(np.uint8), stem, picture.spacing))
+        picture = read_image(image)
+        labels = read_labels(path, picture)
+        if not np.array_equal(labels.astype(np.uint8), labels):
+            raise InteractiveSegError(f"{path} holds other values than whole numbers from 0 to 255: number the labels 1, 2, 3.")
+        cases.append(Case(picture.array, labels.astype(np.uint8), stem, picture.spacing))
     if not cases:
         raise InteractiveSegError(f"{masks} holds no .nii.gz, .nrrd or .mha file: put at least one labelled volume there.")
-    return DataSet(folder.name, label_names(about, cases), about.get("licence", "the user's own"), modality, cases)
+    return DataSet(folder.name, label_names(names, cases), licence, modality, cases)
 
 
-def label_names(about: dict, cases: Sequence[Case]) -> dict[int, str]:
-    """Label -> name, from dataset.json of either version ({"1": "liver"} or {"liver": 1}); the labels must be 1, 2, ..."""
-    entries = [(int(k), v) if str(k).isdigit() else (int(v), k) for k, v in about.get("labels", {}).items()]
+def read_about(path: Path) -> tuple[dict[int, str], str, str]:
+    """Names of labels, modality and licence from dataset.json, if it is there: {"1": "liver"} or {"liver": 1}."""
+    if not path.exists():
+        return {}, NOT_STATED, OWN
+    try:
+        about = json.loads(path.read_text(encoding="utf8"))
+        names = dict((int(k), str(v)) if k.isdigit() else (int(v), k) for k, v in about.get("labels", {}).items())
+        channels = {**about.get("modality", {}), **about.get("channel_names", {})}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InteractiveSegError(f'{path} cannot be used ({error}), expected {{"labels": {{"background": 0, NAME: 1}}}} with a '
+                                  "number for each name: correct it, or remove it.") from error
+    return names, str(next(iter(channels.values()), NOT_STATED)), str(about.get("licence", OWN))
+
+
+def label_names(known: dict[int, str], cases: Sequence[Case]) -> dict[int, str]:
+    """Label -> name, as they are known, or numbers where none are; the labels must be 1, 2, ..."""
     used = sorted({int(v) for case in cases for v in np.unique(case.labels)} - {0})
     plain = {n: f"label {n}" for n in range(1, max(used, default=0) + 1)}
-    names = {n: str(name) for n, name in sorted(entries) if n > 0} or plain
+    names = {n: name for n, name in sorted(known.items()) if n > 0} or plain
     if not used or set(used) - set(names) or sorted(names) != list(range(1, len(names) + 1)):
         raise InteractiveSegError(f"Got the labels {used} and names for {sorted(names)}: number them 1, 2, 3, ... and name each.")
     return names

@@ -280,6 +280,11 @@ def test_a_mistake_is_one_sentence_before_any_work(folder, words, sentence, caps
     ({"b": [{"click": ["x", 2]}]}, {}, "not numbers"), ({"b": [{"click": [1, 2], "positive": 1}]}, {}, "case b: Got the prompt"),
     ({"b": [{"box": [[1, 2], [1, 2]]}]}, {}, "is empty"), ({"b": [{"scribble": [[-1, 2]]}]}, {}, "draw it in the image"),
     ({"b": [{"lasso": [[1, 2]]}]}, {}, "at least 3 points"), ({"b": [7]}, {}, "Got the prompt 7"),
+    ({"b": [{"restore": 5}]}, {}, "case b: Got the action"), ({"b": [{"restore": {}}]}, {}, "case b: Got the action"),
+    ({"b": [{"restore": {"mask": {}, "prompts": [{"click": 1}]}}]}, {}, "case b: Got the prompt"),
+    ({"b": [{"resume": True}]}, {}, "Got the action"), ({"b": [{"predict": 2}]}, {}, "Got the action"),
+    ({"b": [{"undo": False}]}, {}, "Got the action"), ({"b": [{"propagate": False}]}, {}, "Got the action"),
+    ({"b": [{"click": [20, 22], "undo": True}]}, {}, "Got the action"), ({"b": [{"click": [10**400, 22]}]}, {}, "not numbers"),
 ])
 def test_a_prompts_file_is_checked_before_any_work(folder, cases, changes, sentence, capsys):
     write_file(cases, **changes)
@@ -287,6 +292,23 @@ def test_a_prompts_file_is_checked_before_any_work(folder, cases, changes, sente
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1
     assert not (folder / "scans" / "annotations" / "left_atrium" / "b.seg.nrrd").exists()
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ('{"format": "interactive-seg prompts 1", "cases": {"b": [{"click": [20, 22]}], "b": []}}', "'b' is there 2 times"),
+    ("[" * 100_000, "recursion"),
+], ids=["a case named twice", "endlessly nested"])
+def test_json_that_says_something_else_than_it_seems_is_refused(folder, text, words, capsys):
+    Path("prompts.json").write_text(text)
+    assert run("--prompts", "prompts.json") == 1
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+def test_a_click_in_millimetres_needs_three_of_them(folder, capsys):
+    write_file({"c": [{"click_ras": [1, 2]}]})
+    assert run("--prompts", "prompts.json") == 1
+    assert "expected (R, A, S)" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that start at once and can be killed without a word")

@@ -144,6 +144,24 @@ def test_the_command_writes_page_numbers_and_coded_segments_at_the_right_place(t
     assert HEART["RV"].entry in header.GetMetaData("Segment2_Tags") and "SCT^53085002^" in HEART["RV"].entry
 
 
+@pytest.mark.parametrize(("out", "words"), [("file", "The folder file cannot be made"), ("file/below", "cannot be made"),
+                                            ("taken", "function.csv cannot be read or written")])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, weights, monkeypatch, capsys, out, words):
+    monkeypatch.chdir(tmp_path)
+    write_4d(tmp_path / "cine.nrrd", beating((16, 12, 9))[0])
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "taken" / "function.csv").mkdir(parents=True)
+    assert main(["cine", "cine.nrrd", "-o", out, "--ed", "0", "--es", "2", "--weights", str(weights)]) == 1
+    said = capsys.readouterr().err
+    assert words in said and said.count("interactive-seg: ") == 1 and "Traceback" not in said
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "100000"])
+def test_so_many_threads_are_refused_before_any_work(tmp_path, capsys, count):
+    assert main(["cine", str(tmp_path / "none.nrrd"), "-o", str(tmp_path), "--threads", count]) == 1
+    assert f"Got {count} threads, expected 1 to" in capsys.readouterr().err
+
+
 def test_a_time_point_that_is_not_there_is_refused(tmp_path, capsys):
     write_4d(tmp_path / "cine.nrrd", beating((16, 12))[0])
     assert main(["cine", str(tmp_path / "cine.nrrd"), "-o", str(tmp_path), "--es", "9"]) == 1

@@ -1,4 +1,6 @@
 """The command `interactive-seg segment`, as a user types it."""
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -137,6 +139,8 @@ def test_the_overlay_shows_prompts_and_contour_where_they_are(files):
         (["a.nii.gz", "--click", "7,28,40", "--threads", "0"], "Got 0 threads"),
         (["a.nii.gz", "--scribble", "a.png"], "shape"),
         (["a.nii.gz", "--click", "7,28,40", "--overlay", "a.pdf"], "a.pdf is no PNG"),
+        ([os.fsdecode(b"sch\xe4del.nrrd"), "--click", "7,28,40"], "sch?del.nrrd is not UTF-8"),
+        (["n" * 300, "--click", "7,28,40"], "has 300 bytes, expected up to 255"),
     ],
 )
 def test_a_mistake_is_one_sentence_exit_code_1_and_no_file(files, words, sentence, capsys):
@@ -156,6 +160,11 @@ def test_words_that_do_not_parse_are_exit_code_2(files, words, capsys):
 def test_the_output_s_name_is_checked_before_the_work(files, capsys):
     assert segment("a.nii.gz", "--click", "7,28,40", "-o", "a.txt") == 1
     assert "end it with one of .seg.nrrd" in capsys.readouterr().err
+    assert segment("a.nii.gz", "--click", "7,28,40", "-o", os.fsdecode(b"sch\xe4del.seg.nrrd")) == 1
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert segment("a.nii.gz", "--click", "7,28,40", "-o", f"{'n' * 247}.seg.nrrd") == 1
+    assert "has 256 bytes" in capsys.readouterr().err
+    assert {path.name for path in files.iterdir()} == {"a.nii.gz", "series", "a_stroke.nrrd", "a.png"}
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

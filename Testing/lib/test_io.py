@@ -101,6 +101,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
+def test_the_longest_name_that_a_file_can_have_can_be_written(tmp_path):
+    affine, shape = PLACES["one slice"]
+    path = tmp_path / f"{'n' * 246}.seg.nrrd"
+    write_segmentation(path, some_labels(shape), affine, [])
+    assert np.array_equal(read_image(path).array, some_labels(shape))
+
+
 @pytest.mark.parametrize("name", ["a.png", "a", "missing.stl"])
 def test_an_output_that_is_no_segmentation_file_is_refused(tmp_path, name):
     with pytest.raises(InteractiveSegError, match=r"end it with one of \.seg\.nrrd"):

@@ -1,9 +1,11 @@
 """What a person notices when prompting: the mask, undo, edits by hand, and what happens with odd images."""
 import numpy as np
 import pytest
+import torch
 from shapes import ellipsoid, overlap
 
 from InteractiveSegLib import Box, Click, InteractiveSegError, InteractiveSession, Lasso, Scribble
+from InteractiveSegLib.device import available_devices
 from InteractiveSegLib.predictors.slices import Request, SlicePredictor
 
 OBLIQUE = np.array([[0.8, -0.5, 0.3, 12], [0.5, 0.9, -0.2, -34], [-0.2, 0.4, 2.5, 56], [0, 0, 0, 1.0]])
@@ -218,7 +220,10 @@ def test_an_image_that_is_none_is_refused_in_one_sentence(image):
     Click((14, 0, 0)), Click((-1, 3, 3)), Click((3, 3)), Click((float("nan"), 1, 1)), Click(position_ras=(1e6, 0, 0)),
     Box((20, 0, 0), (30, 5, 5)), Scribble(np.zeros((14, 60, 72), bool)), Scribble(np.ones((3, 3, 3), bool)),
     Scribble(np.ones((3, 3, 3), bool), True, (13, 0, 0)), Lasso(((1, 5, 5), (2, 5, 9), (3, 9, 9))),
-], ids=["beyond", "before", "2 numbers", "NaN", "far", "box", "empty scribble", "small scribble", "overhang", "lasso"])
+    Box((float("nan"), 1, 1), (3, 4, 5)), Box((0, 0, 0), (3, float("inf"), 5)), Scribble(np.ones((3, 3, 3), bool), True, (1, 2)),
+    Scribble(np.ones((3, 3, 3), bool), True, (1.5, 2, 2)), Click(position_ras=(1, 2)), Click((10**400, 1, 1)),
+], ids=["beyond", "before", "2 numbers", "NaN", "far", "box", "empty scribble", "small scribble", "overhang", "lasso", "NaN box",
+        "endless box", "short origin", "broken origin", "2 numbers in RAS", "huge"])
 def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_lost(a_session, prompt):
     a_session.add(Click((7, 28, 40)))
     before = a_session.mask.copy()
@@ -231,11 +236,18 @@ def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_lost(a_session, promp
 
 @pytest.mark.parametrize("wrong", [
     {"spacing": (1, 1)}, {"spacing": (0, 1, 1)}, {"affine": np.zeros((4, 4))}, {"affine": OBLIQUE, "spacing": (9, 9, 9)},
-    {"axis": "diagonal"}, {"model": "nothing"}, {"window": (5, 5)},
+    {"axis": "diagonal"}, {"model": "nothing"}, {"window": (5, 5)}, {"spacing": 2.0}, {"spacing": ("a", 1, 1)},
 ], ids=lambda wrong: "-".join(wrong))
 def test_wrong_settings_are_refused(a_volume, wrong):
     with pytest.raises(InteractiveSegError):
         InteractiveSession(a_volume[0], **wrong)
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_a_device_may_be_left_open_or_come_from_torch(a_volume, device):
+    session = InteractiveSession(a_volume[0], device=device)
+    session.add(Click((7, 28, 40)))
+    assert session.mask.any() and session.plan.device in ("cpu", *available_devices())
 
 
 def test_a_click_needs_one_place_and_a_box_some_inside():
@@ -248,6 +260,29 @@ def test_a_click_needs_one_place_and_a_box_some_inside():
 def test_predicting_without_any_prompt_says_that_one_is_needed(a_session):
     with pytest.raises(InteractiveSegError, match="prompt"):
         a_session.predict()
+
+
+@pytest.mark.parametrize(("slices", "words"), [([14], "0 to 13"), ([-1], "0 to 13"), (7, "a list of"), ("ab", "a list of")])
+def test_slices_that_are_not_there_cannot_be_predicted(a_volume, slices, words):
+    session = InteractiveSession(a_volume[0], model="verse", targets=["LV"])
+    with pytest.raises(InteractiveSegError, match=words):
+        session.predict(slices)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.5])
+def test_labels_that_would_be_lost_by_rounding_are_refused(a_session, value):
+    with pytest.raises(InteractiveSegError, match="whole numbers"):
+        a_session.set_labels(np.full(a_session.shape, value))
+    with pytest.raises(InteractiveSegError, match="NaN"):
+        a_session.set_mask(np.full(a_session.shape, np.nan))
+    a_session.set_labels(np.ones(a_session.shape))  # whole numbers of any type are labels
+    assert a_session.mask.all()
+
+
+def test_the_weights_that_carry_masks_may_be_named_by_a_string(a_session):
+    a_session.add(Click((7, 28, 40)))
+    with pytest.raises(InteractiveSegError, match=r"none\.pt cannot be read as weights"):
+        list(a_session.propagate(weights="none.pt"))
 
 
 def test_labels_and_prompts_kept_elsewhere_are_where_the_next_prompt_starts(a_volume, a_session):

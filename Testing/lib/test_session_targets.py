@@ -100,7 +100,7 @@ def test_a_second_target_does_not_change_what_the_first_would_answer_alone(two_d
 
 @pytest.mark.parametrize(("targets", "words"), [
     (("a", "a"), "different names"),
-    (("background",), "outside of every target"),
+    (("background",), "outside of every target"), ("liver", r"write \['liver'\]"),
     (tuple(f"organ {n}" for n in range(300)), "1 to 255"),
 ])
 def test_unusable_targets_are_refused(two_disks, targets, words):

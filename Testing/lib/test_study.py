@@ -2,6 +2,7 @@
 import csv
 import os
 import shutil
+import sys
 import time
 
 import numpy as np
@@ -94,6 +95,26 @@ def test_every_image_is_a_case_and_nothing_else_is(tmp_path):
     for case in cases:
         image = Study(scans, TASK).read(case).array
         assert image.shape == (SHAPE[1:] if case.name == "d.png" else SHAPE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
+def test_a_file_with_a_name_that_no_mask_can_have_is_left_out_and_said(folder, caplog):
+    scans = folder / "scans"
+    for name in (b"sch\xe4del.png", b"x" * 250 + b".png"):
+        (scans / os.fsdecode(name)).write_bytes((scans / "b.png").read_bytes())
+    (scans / "ward" / "c").rename(scans / "ward" / os.fsdecode(b"\xe4"))
+    assert [case.name for case in Study(scans, TASK).cases] == ["a", "b"]
+    [words] = caplog.messages
+    assert "are left out" in words and "is not UTF-8" in words
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
+def test_a_series_with_such_a_file_is_refused_in_one_sentence(folder):
+    series = folder / "scans" / "ward" / "c"
+    first = min(series.iterdir())
+    first.rename(series / os.fsdecode(b"\xe4.dcm"))
+    with pytest.raises(InteractiveSegError, match="is not UTF-8"):
+        read_image(series)
 
 
 def test_an_accepted_case_is_a_mask_at_its_place_a_row_and_a_curve(a_study):

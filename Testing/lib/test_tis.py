@@ -209,6 +209,14 @@ def test_targets_that_no_weights_know_are_named_in_one_sentence():
         InteractiveSession(np.zeros((8, 8, 8)), model="tis", targets=("spleen",)).predict()
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 20), (16, 24, 1)])
+def test_a_lone_slice_is_refused_before_any_work(weights, shape):
+    session = InteractiveSession(np.zeros(shape, np.float32), model="tis", targets=names(1), weights=weights[1])
+    with pytest.raises(InteractiveSegError, match="needs volumes of 2 x 2 x 2 or more"):
+        session.add(Click((0, 12, 0)))
+    assert not session.prompts
+
+
 def test_a_file_that_is_no_tis_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(InteractiveSegError, match="holds no TIS"):

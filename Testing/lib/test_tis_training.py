@@ -1,5 +1,6 @@
 """Training TIS on a folder of labelled volumes, as a hospital would: plan, train, stop, resume, use."""
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,48 @@ def test_a_folder_that_cannot_be_used_is_told_what_is_wrong(folder, tmp_path):
     (tmp_path / "labels" / "a.nii.gz").write_bytes((folder / "labelsTr" / "c0.nii.gz").read_bytes())
     with pytest.raises(InteractiveSegError, match=r"belongs to a\.nii\.gz"):
         read_labelled_folder(tmp_path)
+
+
+@pytest.mark.parametrize("text", [
+    '{"labels": {', "[]", '{"labels": ["background", "front"]}', '{"labels": {"background": 0, "whole": [1, 2], "back": 2}}',
+    '{"labels": {"front": 1, "back": 2}, "channel_names": ["MR"]}', "[" * 100_000,
+], ids=["cut", "list", "labels as a list", "regions", "channels as a list", "nested"])
+def test_a_dataset_json_of_another_kind_is_refused_in_one_sentence(folder, tmp_path, text):
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    (own / "dataset.json").write_text(text)
+    with pytest.raises(InteractiveSegError, match=r"dataset\.json cannot be used .*a number for each name"):
+        read_labelled_folder(own)
+
+
+@pytest.mark.parametrize("change", [lambda image: image.SetOrigin((500, 0, 0)), lambda image: image.SetSpacing((3, 3, 3))])
+def test_labels_that_lie_elsewhere_than_their_image_are_refused(folder, tmp_path, change):
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    image = sitk.ReadImage(str(own / "labelsTr" / "c0.nii.gz"))
+    change(image)
+    sitk.WriteImage(image, str(own / "labelsTr" / "c0.nii.gz"))
+    with pytest.raises(InteractiveSegError, match=r"c0\.nii\.gz lies .* mm away from the image"):
+        read_labelled_folder(own)
+
+
+def test_labels_whose_axes_run_the_other_way_are_turned_round(folder, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    path = own / "labelsTr" / "c0.nii.gz"
+    sitk.WriteImage(sitk.Flip(sitk.ReadImage(str(path)), (True, False, False)), str(path))
+    turned, straight = (read_labelled_folder(f).cases[0].labels for f in (own, folder))
+    assert np.array_equal(turned, straight)
+
+
+@pytest.mark.parametrize("factor", [256, 0.5])
+def test_labels_that_training_would_lose_are_refused(folder, tmp_path, factor):
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    path = own / "labelsTr" / "c0.nii.gz"
+    sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32) * factor, str(path))
+    with pytest.raises(InteractiveSegError, match="whole numbers from 0 to 255"):
+        read_labelled_folder(own)
 
 
 def test_training_teaches_both_parts_and_goes_on_where_it_stopped(folder, tmp_path):
