@@ -42,10 +42,10 @@ def choose_device(device: str | torch.device | None = "auto") -> str:
     """
     usable = available_devices()
     name = "auto" if device is None else str(device)
-    kind = name.split(":")[0]
+    kind, _, number = name.partition(":")
     if name == "auto" or kind in _lost:
         name = usable[0]
-    elif kind not in usable:
+    elif kind not in usable or (":" in name and not number.isdecimal()):
         raise InteractiveSegError(
             f"The device {name!r} is not there; this machine has {', '.join(usable)}: choose one of them or auto."
         )

@@ -56,6 +56,19 @@ def ras_to_position(affine: np.ndarray, ras: tuple[float, float, float], ndim: i
     return tuple(float(v) for v in ijk[::-1][3 - ndim:])
 
 
+def check_window(window: Window) -> Window:
+    """(low, high) in numbers, or None as it came; or one sentence."""
+    if window is None:
+        return None
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError) as error:
+        raise InteractiveSegError(f"Got the window {window!r}, expected two numbers: give (low, high).") from error
+    if not high > low:
+        raise InteractiveSegError(f"The window {(low, high)} is empty: give (low, high) with low below high.")
+    return low, high
+
+
 def normalise(image: np.ndarray, window: Window = None) -> np.ndarray:
     """Intensities of one slice to float32 in [0, 1].
 

@@ -42,6 +42,8 @@ class Box:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        if not all(hasattr(corner, "__len__") for corner in (self.start, self.stop)):
+            raise InteractiveSegError(f"Got a box from {self.start!r} to {self.stop!r}, expected two positions in array order.")
         if len(self.start) != len(self.stop) or any(b <= a for a, b in zip(self.start, self.stop)):
             raise InteractiveSegError(
                 f"The box from {tuple(self.start)} to {tuple(self.stop)} is empty: stop is exclusive and must be larger "

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Window, check_slices, resolve_axis
+from .geometry import Window, check_slices, check_window, resolve_axis
 from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
@@ -54,12 +54,10 @@ class InteractiveSession:
         self.family = find_family(model)
         self.image = check_image(image)
         self.placement = Placement.of(self.image.ndim, spacing, affine)
-        if window is not None and not window[1] > window[0]:
-            raise InteractiveSegError(f"The window {tuple(window)} is empty: give (low, high) with low below high.")
         self.targets = check_targets(targets or self.family.targets or ("object",), self.family.targets, self.family.title)
         self.mode = self.family.check_mode(mode)
         self.context = self.family.check_context(context, self.targets)
-        self.window, self.device, self.weights = window, device, Path(weights) if weights is not None else None
+        self.window, self.device, self.weights = check_window(window), device, Path(weights) if weights is not None else None
         self.shape = self.image.shape
         self.axis, self.index = 0, 0
         self._plan: Plan | None = None

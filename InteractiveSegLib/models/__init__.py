@@ -135,7 +135,7 @@ def list_families() -> tuple[FamilySpec, ...]:
 
 def find_family(name: str) -> FamilySpec:
     """The family of that name, or one sentence that lists the names there are."""
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise InteractiveSegError(f"There is no model {name!r}: choose one of {', '.join(FAMILIES)}.")
     return FAMILIES[name]
 

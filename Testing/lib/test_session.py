@@ -243,6 +243,21 @@ def test_wrong_settings_are_refused(a_volume, wrong):
         InteractiveSession(a_volume[0], **wrong)
 
 
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"window": 5}, "Got the window 5, expected two numbers"), ({"window": ("a", 1)}, "expected two numbers"),
+    ({"window": (1,)}, "expected two numbers"), ({"window": (1, None)}, "expected two numbers"), ({"window": (3, 3)}, "is empty"),
+    ({"model": ["verse"]}, "There is no model"), ({"device": "cpu:x"}, "'cpu:x' is not there"),
+])
+def test_an_option_of_another_kind_is_one_sentence(a_volume, options, sentence):
+    with pytest.raises(InteractiveSegError, match=sentence):
+        InteractiveSession(a_volume[0], **options).add(Click((7, 28, 40)))
+
+
+def test_a_box_needs_two_corners():
+    with pytest.raises(InteractiveSegError, match="Got a box from 1 to 2, expected two positions"):
+        Box(1, 2)
+
+
 @pytest.mark.parametrize("device", [None, torch.device("cpu")])
 def test_a_device_may_be_left_open_or_come_from_torch(a_volume, device):
     session = InteractiveSession(a_volume[0], device=device)
