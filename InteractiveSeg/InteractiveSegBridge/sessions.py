@@ -5,7 +5,7 @@ Knows no Qt and no effect.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Callable
 
@@ -268,11 +268,10 @@ class SegmentSession:
     @contextmanager
     def _whole(self) -> Iterator[None]:
         """What raises within leaves nothing behind."""
-        try:
+        with ExitStack() as otherwise:
+            otherwise.callback(self.take_back)
             yield
-        except BaseException:
-            self.take_back()
-            raise
+            otherwise.pop_all()
 
     def _difference(self, before: np.ndarray) -> LabelUpdate:
         """From these labels to those of the session now."""

@@ -50,7 +50,8 @@ class Study:
         if self.references is not None and not self.references.is_dir():
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
         self.family = find_family(options.get("model", "scribbleprompt"))
-        self.label, self.frame, self.options = label, frame, {"targets": self._targets(options.get("weights")), **options}
+        self.label, self.frame = label, frame
+        self.options = {**options, "targets": options.get("targets") or self._targets(options.get("weights"))}
         if self.output.resolve() == self.folder.resolve():
             raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
         found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])

@@ -347,3 +347,10 @@ def told_now(folder, told):
     study = Study(folder / "scans", TASK, folder / "out", model="multiverseg")
     known = [("journal", case.name, len(study.state.journal(case.name, TASK)[0])) for case in study.cases]
     return known + [("accepted", case.name, 0) for case in study.cases if case.status == "accepted"]
+
+
+def test_a_structure_that_the_model_does_not_know_is_refused_before_anything_is_made(folder, capsys):
+    assert main(["annotate", "scans", "--task", "polyp", "--model", "verse"]) == 1
+    said = capsys.readouterr().err
+    assert "VerSe knows LV, " in said and "got the task 'polyp': call it one of these, or choose" in said
+    assert not (folder / "scans" / "annotations").exists()

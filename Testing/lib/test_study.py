@@ -393,9 +393,3 @@ def test_a_mask_and_prompts_put_in_place_are_what_a_new_start_finds(a_study):
 def test_a_model_that_knows_structures_by_name_is_asked_for_the_one_of_the_study(folder, model, task, target):
     study = Study(folder / "scans", task, model=model)
     assert study.open("a").session.targets == (target,)
-
-
-def test_a_structure_that_the_model_does_not_know_is_refused_before_anything_is_made(folder):
-    with pytest.raises(InteractiveSegError, match=r"VerSe knows LV, .*got the task 'polyp': call it one of these, or choose"):
-        Study(folder / "scans", "polyp", model="verse")
-    assert not (folder / "scans" / "annotations").exists()
