@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.segmentation import clear_border
 from torch.nn import functional as F
 
 from ..device import send
@@ -41,6 +42,7 @@ ONE_PIECE = ("LV", "myocardium", "RV", "LA")  # by name, only the largest part o
 KINDS = {AUTO: ((True, False),), AUTO_CLICK: ((True, False), (True, True)), CLICK: ((False, True),)}  # by name, with clicks
 SETTLED = 5  # prompts on a slice from which on corrections are small
 ALIKE = 0.7  # Dice of an answer and the one before it; a small correction does not change more
+FLAT = 5  # pixels, the least width of an area where nothing was measured
 NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
 
 log = logging.getLogger(__name__)
@@ -118,7 +120,7 @@ class VerSePredictor:
         if asked:
             for request in asked:
                 self.place(request.key, self.whole(request.image))
-            first = self.by_looks(asked, [None] * len(asked), by_name=True)
+            first = self.named(asked)
             closer = self.closer(self.whole(asked[0].image), heart_mask(asked, first))
             if closer is None:
                 found = {id(r): logits for r, logits in zip(asked, first)}
@@ -126,9 +128,16 @@ class VerSePredictor:
                 for request in asked:
                     self.place(request.key, closer)
         rest = [r for r in known if id(r) not in found]
-        found.update((id(r), logits) for r, logits in zip(rest, self.by_looks(rest, [None] * len(rest), by_name=True)))
+        found.update((id(r), logits) for r, logits in zip(rest, self.named(rest)))
         drop_islands(known, [found[id(r)] for r in known])
         return [found[id(r)] if id(r) in found else np.full(r.image.shape, NOWHERE, np.float32) for r in requests]
+
+    def named(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """The decoder's answers by name on the canvases that the slices are kept on, nothing where nothing was measured."""
+        found = self.by_looks(requests, [None] * len(requests), by_name=True)
+        for request, logits in zip(requests, found):
+            logits[unmeasured(request.image)] = NOWHERE
+        return found
 
     # by clicks
 
@@ -251,15 +260,31 @@ def heart_mask(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> np.
     return largest_component(share >= min(AGREED, share.max()) if share.any() else share > 0)
 
 
+def unmeasured(image: np.ndarray) -> np.ndarray:
+    """Bool (rows, columns): the flat area of the lowest value that reaches the edge of the slice, as around a field of view.
+
+    All of a slice that shows nothing. A heart's black blood has noise, and lies inside.
+    """
+    flat = ndimage.binary_opening(np.pad(image == image.min(), FLAT, mode="edge"), np.ones((FLAT, FLAT)))[FLAT:-FLAT, FLAT:-FLAT]
+    return flat & ~clear_border(flat)
+
+
 def drop_islands(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> None:
-    """Of each target that is one piece, keep the largest part of the volume that these slices are. Changes logits in place."""
+    """Of each target that is one piece, keep the largest part of the volume that these slices are. Changes logits in place.
+
+    Slices that show nothing part nothing. A slice counts for as much as the median one at most: a broken slice on which much is
+    found does not cost what the others agree on.
+    """
     for target in ONE_PIECE:
-        mine = sorted(((r.key, found) for r, found in zip(requests, logits) if r.target == target), key=lambda pair: pair[0])
+        mine = sorted(((r.key, found) for r, found in zip(requests, logits) if r.target == target and (found > NOWHERE).any()),
+                      key=lambda pair: pair[0])
         if not mine:
             continue
         parts, count = ndimage.label(np.stack([found > 0 for _, found in mine]))
         if count > 1:
-            largest = np.bincount(parts.ravel())[1:].argmax() + 1
+            areas = np.array([np.bincount(part.ravel(), minlength=count + 1)[1:] for part in parts])  # (slices, parts)
+            usual = np.median(areas.sum(axis=1)[areas.any(axis=1)])
+            largest = np.minimum(areas, usual).sum(axis=0).argmax() + 1
             for (_, found), part in zip(mine, parts):
                 found[(part > 0) & (part != largest)] = NOWHERE
 

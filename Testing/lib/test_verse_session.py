@@ -14,6 +14,7 @@ from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request
 from InteractiveSegLib.predictors.verse import (
+    NOWHERE,
     SETTLED,
     VerSePredictor,
     canvas_clicks,
@@ -240,6 +241,35 @@ def test_by_name_only_the_largest_part_of_a_chamber_counts_in_the_volume_and_a_s
         drop_islands([Request(logits, (), None, target, (0, k)) for k, logits in enumerate(found)], found)
         assert all((logits[4:9, 4:9] > 0).all() for logits in found)
         assert (found[1][12:19, 12:19] > 0).all() == (parts == 2)
+
+
+def test_where_nothing_was_measured_nothing_is_found_by_name(weights, heart):
+    """An empty slice, and the padding around a tilted field of view, are no heart; a click there still counts."""
+    image = heart[0].copy()
+    image[1] = 0
+    image[3, :, :60] = image[3].min()
+    session = InteractiveSession(image, spacing=(8.0, 1.5, 1.5), model="verse", weights=weights, device="cpu", targets=THREE,
+                                 mode="auto+click")
+    session.predict()
+    assert session.labels[[0, 2, 4]].any() and session.labels[3, :, 60:].any()
+    assert not session.labels[1].any() and not session.labels[3, :, :60].any()
+    session.add(Click((1, 70, 90), label="LV"))
+    assert session.mask_of("LV")[1, 70, 90]
+
+
+def test_an_empty_slice_or_a_broken_one_does_not_cost_the_others():
+    """A structure goes on beyond a slice that shows nothing; much that is found on one broken slice is not the structure."""
+    def pieces(*slices):
+        found = [np.full((60, 60), -3, np.float32) for _ in slices]
+        for logits, (row, column, side) in zip(found, slices):
+            logits[row:row + side, column:column + side] = 3 if side else NOWHERE
+            if not side:
+                logits[:] = NOWHERE
+        drop_islands([Request(logits, (), None, "LV", (0, k)) for k, logits in enumerate(found)], found)
+        return [int((logits > 0).sum()) for logits in found]
+
+    assert pieces((5, 5, 8), (0, 0, 0), (5, 5, 8), (5, 5, 8)) == [64, 0, 64, 64]
+    assert pieces((5, 5, 8), (5, 5, 8), (5, 5, 8), (20, 20, 38)) == [64, 64, 64, 0]
 
 
 def test_late_on_a_slice_an_answer_that_loses_the_mask_counts_around_the_click_alone():
