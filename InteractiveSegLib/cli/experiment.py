@@ -99,7 +99,7 @@ def _sequence(args: argparse.Namespace, items: list[Item]) -> str:
     rows = list(tqdm(rows, desc="sequence", unit="image"))
     title = f"{args.robot}, jitter {args.jitter:g} px, {args.orders} order(s) of up to {args.images} images"
     report.plot_sequence(rows, args.out / "curve.png", title)
-    return f"{title}\n\n{report.sequence_table(rows)}\n\n{report.task_table(rows)}"
+    return f"{title}\n\n{report.sequence_table(rows)}\n\n{report.position_table(rows)}\n\n{report.task_table(rows)}"
 
 
 def _context_size(args: argparse.Namespace, items: list[Item]) -> str:

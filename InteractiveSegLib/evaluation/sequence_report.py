@@ -94,6 +94,18 @@ def task_table(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
+def position_table(rows: Sequence[dict]) -> str:
+    """Markdown: prompts per image against the number of images accepted before, over the tasks that have so many."""
+    rows = sequence_rows(rows)
+    methods, positions = _methods(rows), sorted({row["position"] for row in rows})
+    lines = ["| accepted before | " + " | ".join(map(str, positions)) + " |", "|---|" + "---|" * len(positions)]
+    for method in methods:
+        own = [[row for row in rows if row["method"] == method and row["position"] == place] for place in positions]
+        lines.append(f"| {method} | " + " | ".join(f"{_interval(some, 'prompts')[0]:.1f}" for some in own) + " |")
+    counts = [len({row["task"] for row in rows if row["position"] == place}) for place in positions]
+    return "\n".join([*lines, "| tasks | " + " | ".join(map(str, counts)) + " |"])
+
+
 def context_table(rows: Sequence[dict], by: str = "method") -> str:
     """Markdown: Dice from the context alone, a line per method (or way of choosing) and a column per size."""
     kept = comparable(rows, ("task", "source", "slice", "size"), by)

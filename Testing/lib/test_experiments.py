@@ -125,6 +125,10 @@ def test_the_table_leaves_the_seed_image_out_and_tells_what_is_saved(tmp_path):
     assert "| quick | 0.12 [" in table and "| 88% [" in table  # one of eight images
     assert "16 images of 9 subjects" in table
     assert report.saved_share(report.sequence_rows(rows), "scribbleprompt") == (0, 0, 0)
+    by_position = report.position_table(rows)
+    assert "| accepted before | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |" in by_position
+    assert "| quick | 1.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |" in by_position, "two lessons are enough, the seed is one"
+    assert by_position.endswith("| tasks | 1 | 1 | 1 | 1 | 1 | 1 | 1 | 1 |")
     report.plot_sequence(rows, tmp_path / "curve.png", "made")
     assert (tmp_path / "curve.png").stat().st_size > 5000
 
