@@ -23,7 +23,8 @@ SYNTHETIC_SHARE = 0.5  # of tasks
 PAINTED_SHARE = 0.5  # of synthetic tasks
 UNION_SHARE = 0.15  # of real tasks: two labels together are the target
 EDGE_SHARE = 0.06  # of real tasks: the outline is the target
-MIDDLE_SHARE = 0.4  # of real tasks: the middle slice of every subject
+MIDDLE_SHARE = 0.25  # of real tasks: the middle slice of every subject
+LARGEST_SHARE = 0.25  # of real tasks: the slice of every subject that shows most of the label
 CLOSE_SHARE = 0.45  # of tasks: all images look closely at the target
 TRIES = 8  # for an image whose target left the canvas
 
@@ -138,14 +139,12 @@ class ContextTasks:
         label, subjects = known[rng.integers(len(known))]
         others = [other for other, _ in known if other != label]
         labels = [label, rng.choice(others)] if others and rng.random() < UNION_SHARE else [label]
-        middle = rng.random() < MIDDLE_SHARE
+        way = rng.random()
         order = rng.permutation(list(subjects))
 
         def source(n: int) -> Source:
             subject = order[n] if n < len(order) else rng.choice(order[1:])
-            refs = subjects[subject]
-            ref = refs[len(refs) // 2] if middle else refs[rng.integers(len(refs))]
-            image, values, spacing = ref.read()
+            image, values, spacing = pick(subjects[subject], way, rng).read()
             return normalise(image), np.isin(values, labels), spacing
 
         return source
@@ -163,6 +162,15 @@ class ContextTasks:
         if not target.any():
             return self.synthetic(rng)
         return lambda n: (image, target, spacing)
+
+
+def pick(refs: list[SliceRef], way: float, rng: np.random.Generator) -> SliceRef:
+    """A slice of a subject: the middle one, the one with the largest area, or any, by the task's `way` in [0, 1)."""
+    if way < MIDDLE_SHARE:
+        return refs[len(refs) // 2]
+    if way < MIDDLE_SHARE + LARGEST_SHARE:
+        return max(refs, key=lambda ref: ref.area)
+    return refs[rng.integers(len(refs))]
 
 
 def by_axis_and_subject(refs: list[SliceRef]) -> list[dict[str, list[SliceRef]]]:

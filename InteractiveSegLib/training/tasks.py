@@ -15,11 +15,12 @@ UNION_SHARE = 0.08  # two labels of the slice together are the target
 
 @dataclass(frozen=True)
 class SliceRef:
-    """One slice of one case that shows a label: array axis and index (axis 0, index 0 of a 2D image)."""
+    """One slice of one case that shows a label: array axis and index (axis 0, index 0 of a 2D image), and pixels of the label."""
 
     case: Case
     axis: int
     index: int
+    area: int
 
     def read(self) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
         """(image, labels, spacing): uint8 (row, column) twice and (row, column) in mm."""
@@ -33,12 +34,13 @@ class SliceRef:
 def slice_refs(case: Case, label: int) -> list[SliceRef]:
     """Every slice that shows enough of the label: along axis 0, and along all axes where voxels are near to cubes."""
     if case.image.ndim == 2:
-        return [SliceRef(case, 0, 0)] if (case.labels == label).sum() >= MIN_PIXELS else []
+        area = int((case.labels == label).sum())
+        return [SliceRef(case, 0, 0, area)] if area >= MIN_PIXELS else []
     axes = range(3) if max(case.spacing) < 1.5 * min(case.spacing) else range(1)
     hits, refs = case.labels == label, []
     for axis in axes:
         counts = hits.sum(axis=tuple(a for a in range(3) if a != axis))
-        refs += [SliceRef(case, axis, int(i)) for i in np.flatnonzero(counts >= MIN_PIXELS)]
+        refs += [SliceRef(case, axis, int(i), int(counts[i])) for i in np.flatnonzero(counts >= MIN_PIXELS)]
     return refs
 
 

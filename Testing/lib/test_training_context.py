@@ -8,11 +8,12 @@ from InteractiveSegLib.models.multiverseg import load
 from InteractiveSegLib.training import context_samples
 from InteractiveSegLib.training import export as export_module
 from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
-from InteractiveSegLib.training.context_samples import ContextStream, ContextTasks
+from InteractiveSegLib.training.context_samples import ContextStream, ContextTasks, pick
 from InteractiveSegLib.training.export import export
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes.multiverseg import MultiverSegRecipe
 from InteractiveSegLib.training.recipes.universeg import UniverSegRecipe
+from InteractiveSegLib.training.tasks import slice_refs
 
 BRIGHT, DARK = 1, 2
 
@@ -50,6 +51,17 @@ def a_recipe(bundle, make=MultiverSegRecipe, **changes):
 
 def the_images(source, count):
     return [source(n)[0] for n in range(count)]
+
+
+def test_a_task_shows_of_every_volume_the_middle_slice_the_largest_one_or_any():
+    areas = np.arange(1, 9) * 20
+    labels = np.zeros((8, 20, 20), np.uint8)
+    for k, area in enumerate(areas):
+        labels[k].flat[:area] = BRIGHT
+    case = Case(labels * 100, labels, "s", (5.0, 1.0, 1.0))
+    refs, rng = slice_refs(case, BRIGHT), np.random.default_rng(0)
+    drawn = [{int((pick(refs, way, rng).read()[1] == BRIGHT).sum()) for _ in range(30)} for way in (0.0, 0.3, 0.9)]
+    assert drawn[0] == {100} and drawn[1] == {160} and len(drawn[2]) > 4
 
 
 def test_no_example_is_of_the_targets_subject(datasets):

@@ -46,7 +46,7 @@ def test_a_clip_of_a_volume_follows_the_object_until_it_ends(axis):
     ends = []
     for seed in range(12):
         index = EGG.shape[axis] // 2
-        images, masks = volume_clip(SliceRef(sets()[0].cases[0], axis, index), [2], np.random.default_rng(seed), 48, 6)
+        images, masks = volume_clip(SliceRef(sets()[0].cases[0], axis, index, 0), [2], np.random.default_rng(seed), 48, 6)
         assert images.shape == masks.shape == (6, 48, 48)
         assert masks[0].any()
         assert images[masks].mean() > images[~masks].mean() + 0.3
