@@ -101,7 +101,10 @@ class OpenCase:
         """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
+        started = time.monotonic()
         update = perform(self.session, action)
+        if not self.prompts:  # a model is loaded, examples are tried: that is not the user's work
+            self.last += time.monotonic() - started
         self.note(action)
         return update
 
