@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .entry import EntryInfo
 from .memory import ContextSet
+from .selection import describe
 
 LIMIT = 256 * 2**20  # bytes of all that is kept in the process
 SMALL = 512  # bytes that a number takes with its key, about
@@ -45,6 +47,11 @@ def size_of(value: Any) -> int:
 
 
 kept = Kept()  # of the process
+
+
+def description_of(context: ContextSet, info: EntryInfo) -> np.ndarray:
+    """The vector that an entry is chosen by."""
+    return kept.get(("description", info.id, info.sha256), lambda: describe(context.read(info.id).image))
 
 
 def number_of(context: ContextSet, entry_id: str, key: str, make: Callable[[], float]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..context import ContextEntry, ContextSet, EntryInfo
-from ..context.kept import kept
+from ..context.kept import description_of, kept
 from ..context.selection import choose_described, describe
 from ..geometry import Canvas, Window, normalise
 from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
@@ -64,7 +64,7 @@ class Examples:
 
     def side(self, ids: Ids) -> float:
         """How large the object usually is, mm."""
-        return float(np.median([self._known(entry_id)[1] for entry_id in ids]))
+        return float(np.median([self._kept(entry_id, object_side) for entry_id in ids]))
 
     def cases(self, ids: Ids) -> list[Ids]:
         """The same, the slices of a case together; cases in the order of their first slices."""
@@ -84,7 +84,7 @@ class Examples:
     def _chosen(self, ids: Ids, image: np.ndarray) -> Ids:
         if len(ids) <= self.budget:
             return ids
-        descriptions = np.stack([self._known(entry_id)[0] for entry_id in ids])
+        descriptions = np.stack([description_of(self.context, self._infos[entry_id]) for entry_id in ids])
         return tuple(ids[n] for n in sorted(choose_described(descriptions, describe(image), self.budget)))
 
     def _with(self, ids: Ids, side: float | None) -> NetworkWithContext:
@@ -101,11 +101,7 @@ class Examples:
     def _cropped(self, entry_id: str, side: float | None) -> tuple[np.ndarray, np.ndarray]:
         return self._kept(entry_id, self._shown, side)
 
-    def _known(self, entry_id: str) -> tuple[np.ndarray, float]:
-        """The vector that an entry is chosen by, and how large its object is, mm."""
-        return self._kept(entry_id, known_of)
-
-    def _kept(self, entry_id: str, make, *more: Any) -> tuple:
+    def _kept(self, entry_id: str, make, *more: Any) -> Any:
         """What `make(entry, *more)` gives, of whichever session asked first."""
         info, size = self._infos[entry_id], self.network.size
         key = (make.__name__, info.id, info.sha256, info.shape, info.spacing, size, self.window, *more)
@@ -128,12 +124,8 @@ def surroundings(shape: tuple[int, int], spacing: tuple[float, float], size: int
     return Canvas(shape, spacing, size, (*(middle - reach), *(middle + reach)))
 
 
-def known_of(entry: ContextEntry) -> tuple[np.ndarray, float]:
-    """The vector that an entry is chosen by; and the longer side of the largest part of its mask, mm."""
-    return describe(entry.image), object_side(entry)
-
-
 def object_side(entry: ContextEntry) -> float:
+    """The longer side of the largest part of an entry's mask, mm."""
     return side_of(*bounding_box(largest_part(entry.mask)[1]), entry.info.spacing)
 
 

@@ -57,7 +57,7 @@ def test_an_example_is_seen_as_if_its_whole_slice_had_been_searched_for_the_obje
         row, column = np.unravel_index(int(depth(part).argmax()), part.shape)
         assert examples.middle_of(entry) == (row + 0.5, column + 0.5)
         start, stop = bounding_box(part)
-        assert examples.known_of(entry)[1] == max(b - a for a, b in zip(start, stop))
+        assert examples.object_side(entry) == max(b - a for a, b in zip(start, stop))
         used = Examples(Atlas(), context, 16)
         used.ids()
         image, mask = used._cropped(entry.info.id, examples.WHOLE)

@@ -1,5 +1,6 @@
 """What a study makes of its accepted cases: what counts as work, which cases disagree, and what was drawn by hand."""
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -55,3 +56,31 @@ def test_what_the_program_does_before_the_first_answer_is_not_the_user_s_work(a_
         clock[0] += passed
         case.add(Click((20, 22)))
         assert study.record("b").seconds == seconds
+
+
+def test_an_accepted_mask_that_the_other_cases_contradict_is_doubted_in_a_sentence(a_study, monkeypatch):
+    from InteractiveSegLib.context import outliers
+
+    def predicted(context, case, predict, weights):
+        asked.append((case, json.loads(weights)[0], predict))
+        return outliers.Outlier("0" * 32, 0.1, 0.85)
+
+    asked, study = [], a_study(model="scribbleprompt", weights=None)
+    monkeypatch.setattr(outliers, "doubt", predicted)
+    assert "disagrees" not in accept_truth(study, "a").note and not asked, "a model without examples has no opinion"
+    study = a_study()
+    note = "its mask disagrees with what the other cases predict (Dice 0.10, where 0.85 is usual): look at it again"
+    assert note in accept_truth(study, "b").note and note in table_of(study)["b"]["note"]
+    assert [words[:2] for words in asked] == [(study.context.digest("b"), "multiverseg")]
+    image = body(1)[0].image[2]
+    assert asked[0][2](study.context.enabled(), image, (1.0, 1.0)).shape == image.shape
+
+
+def test_six_real_cases_are_asked_for_one_opinion_and_a_wrong_one_is_named(tmp_path):
+    write_study(tmp_path, [f"{name}.png" for name in "abcdefg"])
+    study, noted = Study(tmp_path / "scans", TASK, model="multiverseg", device="cpu"), []
+    for seed, name in enumerate("abcdefg"):
+        truth = body(seed)[1][2]
+        study.open(name).set_mask(np.roll(truth, 20, axis=1) if name == "g" else truth)
+        noted.append("disagrees with what the other cases predict" in study.accept().note)
+    assert noted == [False] * 6 + [True]
