@@ -57,7 +57,7 @@ class CaseEngine:
         self.case.do({"restore": {"mask": pack_mask(labels != 0), "prompts": said}})
 
     def set_labels(self, labels):
-        return self.case.set_mask(labels)
+        return self.case.do({"set_mask": pack_mask(labels != 0), "anew": True})
 
     def answer_on_plane(self, labels) -> None:
         """A prompt on a tilted plane counts as one, and its result is kept as a mask."""
@@ -127,10 +127,14 @@ def unload_case(segment: CaseSegment) -> None:
 
 
 def draw_curve(records):
-    """The chart node with the prompts that each accepted case needed, in the order of acceptance; the same one every time."""
+    """The chart node with the prompts that each accepted case needed, in the order of acceptance; the same one every time.
+
+    Without cases that were drawn by hand, too: their prompts do not tell what they took.
+    """
     accepted = sorted((record for record in records if record.rank is not None), key=lambda record: record.rank)
     table, series, chart = (_named(kind, f"Prompts per case ({kind})") for kind in ("Table", "PlotSeries", "PlotChart"))
-    rows = np.array([[number, record.prompts] for number, record in enumerate(accepted, start=1)], float).reshape(-1, 2)
+    rows = np.array([[number, record.prompts] for number, record in enumerate(accepted, start=1)
+                     if not record.by_hand], float).reshape(-1, 2)
     slicer.util.updateTableFromArray(table, rows, ["case", "prompts"])
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName("case")

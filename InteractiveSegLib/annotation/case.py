@@ -52,6 +52,18 @@ class OpenCase:
         return None if self.reference is None else float(dice(self.mask, self.reference))
 
     @property
+    def by_hand(self) -> bool:
+        """Whether the mask was drawn or edited by hand, which no prompt counts: it was replaced, and the prompts stayed.
+
+        Edits that were undone count, too, as such prompts do.
+        """
+        for n, action in enumerate(self.actions):
+            replaced = "restore" in action and len(action["restore"]["prompts"]) == len(standing(self.actions[:n]))
+            if replaced or ("set_mask" in action and not {"tilted", "anew"} & set(action)):
+                return True
+        return False
+
+    @property
     def can_predict(self) -> bool:
         """Whether the model has an answer before any prompt: it knows the object, or the context has examples."""
         family, context = self.session.family, self.session.context

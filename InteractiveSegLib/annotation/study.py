@@ -20,7 +20,7 @@ from .actions import repeatable, write_prompts
 from .case import OpenCase
 from .cases import STATE, find_cases, find_reference
 from .results import draw_curve, make_folder, sweep, write_table
-from .state import ACCEPTED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
+from .state import ACCEPTED, EDITED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
 
 log = logging.getLogger(__name__)
 TASK = re.compile(r"\w[\w .,()+-]{0,59}")
@@ -174,22 +174,22 @@ class Study:
         path = self.mask_file(case.name)
         make_folder(path.parent)
         write_segmentation(path, case.mask, case.image.affine, [Segment(self.task)])
-        note = ""
+        notes = [EDITED] if case.by_hand else []
         if record.is_dicom:
             try:
                 write_dicom_seg(self.dicom_file(case.name), case.mask, case.image.affine, self.folder / record.source,
                                 record.series, self.frame, self.task, self.family.title)
             except InteractiveSegError as error:  # the mask is safe in the other file
-                note = f"no DICOM SEG: {error}"
+                notes.append(f"no DICOM SEG: {error}")
         if self.family.contextual:
             self.forget([case.name])
             for example in case.examples():
                 self.context.add(**example)
-        self.state.set_status(case.name, self.task, ACCEPTED, note=note, **case.results())
+        self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join(notes), **case.results())
         self.case = None
         doubted = self.doubt(case.name) if self.family.contextual else ""
         if doubted:
-            self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join(filter(None, (note, doubted))))
+            self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join([*notes, doubted]))
         self.write_results()
         return self.record(case.name)
 

@@ -1,6 +1,7 @@
 """What a study makes of its accepted cases: what counts as work, which cases disagree, and what was drawn by hand."""
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from annotating import TASK, body, write_study, write_tiny_weights
 
 from InteractiveSegLib import Click
 from InteractiveSegLib.annotation import Study
+from InteractiveSegLib.annotation.actions import pack_mask
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +86,43 @@ def test_six_real_cases_are_asked_for_one_opinion_and_a_wrong_one_is_named(tmp_p
         study.open(name).set_mask(np.roll(truth, 20, axis=1) if name == "g" else truth)
         noted.append("disagrees with what the other cases predict" in study.accept().note)
     assert noted == [False] * 6 + [True]
+
+
+def test_a_mask_drawn_by_hand_is_marked_and_left_out_of_the_curve(a_study, monkeypatch):
+    from InteractiveSegLib.annotation import results
+    from InteractiveSegLib.annotation.page import summary_of
+
+    study = a_study(model="scribbleprompt", weights=None)
+    for name in "abc":
+        case = study.open(name)
+        case.add(Click((2, 20, 22) if name == "a" else (20, 22)))
+        if name == "b":
+            case.set_mask(body(1)[1][2])
+        if name == "c":
+            case.do({"set_mask": pack_mask(body(2)[1][2]), "anew": True})
+            case.do({"restore": {"mask": pack_mask(case.mask), "prompts": []}})
+        study.accept()
+    assert {name: row["note"] for name, row in table_of(study).items()} == {"a": "", "b": "edited by hand", "c": ""}
+    assert [case.by_hand for case in study.cases] == [False, True, False]
+    assert "3 of 3 cases accepted, with 3 prompts" in summary_of(study)
+    case = study.open(study.reopen("c").name)
+    case.do({"restore": {"mask": pack_mask(body(1)[1][2]), "prompts": []}})
+    assert study.accept().by_hand, "the mask was replaced and the prompts stayed"
+    pixels = []
+    monkeypatch.setattr(results, "replace_bytes", lambda path, data: pixels.append(data))
+    for cases in (study.cases, [replace(case, prompts=case.prompts + 9 * case.by_hand) for case in study.cases]):
+        results.draw_curve(study.results / "curve.png", cases, TASK)
+    assert pixels[0] != pixels[1]
+
+
+def test_the_first_and_last_thirds_are_those_of_cases_that_prompts_alone_made(a_study, monkeypatch):
+    from InteractiveSegLib.annotation import page
+    from InteractiveSegLib.annotation.state import CaseRecord
+
+    accepted = [(prompts, "") for prompts in (6, 4, 3, 3, 2, 2)] + [(0, "edited by hand")] * 3
+    made = [CaseRecord(str(n), "", "", "", "accepted", prompts, rank=n, note=note) for n, (prompts, note) in enumerate(accepted)]
+    study = a_study()
+    monkeypatch.setattr(type(study), "cases", made)
+    words = page.summary_of(study)
+    assert "3 were drawn or edited by hand, too, and do not count here: The first 2 cases took 5.0" in words
+    assert "the last 2 2.0" in words
