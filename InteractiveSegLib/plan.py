@@ -12,6 +12,7 @@ from .types import InteractiveSegError
 
 GIB = 2**30
 LEAST_FREE = 0.9  # of the free memory may be filled
+MOST_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,13 @@ PLANS = {
 
 def make_plan(
     family: FamilySpec, shape: tuple[int, ...], device: str = "auto", examples: int = 0, targets: Sequence[str] = ("object",),
-    weights: Path | None = None, spacing: tuple[float, ...] | None = None,
+    weights: Path | None = None, spacing: tuple[float, ...] | None = None, most: int | None = None,
 ) -> Plan:
     """The largest plan that fits, on the first device where one does; a device asked for by name is tried before the CPU.
 
     shape: of the image. examples: in the context. targets: their names. weights: a file instead of the shipped ones. spacing: of
-    the image, mm in array order. Raises InteractiveSegError when the memory of no device suffices.
+    the image, mm in array order. most: examples that a prediction may use, instead of the device's own number. Raises
+    InteractiveSegError when the memory of no device suffices.
     """
     first = choose_device(device)
     asked = len(targets) * (shape[0] if family.sweeps and len(shape) == 3 else 1)
@@ -71,7 +73,8 @@ def make_plan(
         except RuntimeError:  # it was there when the program began
             lose(kind)
             continue
-        for plan in ladder(replace(PLANS[kind.split(":")[0]], device=kind)):
+        whole = PLANS[kind.split(":")[0]]
+        for plan in ladder(replace(whole, device=kind, examples=most or whole.examples)):
             need = needed(family.name, plan, shape, examples, asked, weights, seen)
             if free is None or need <= LEAST_FREE * free:
                 return replace(plan, sentence=sentence(family, plan, need, free, examples))
@@ -79,6 +82,14 @@ def make_plan(
         f"{family.title} needs about {gigabytes(need)} GB and {gigabytes(free)} GB are free on {kind}: close other programs, "
         "crop the volume, or choose another model or device."
     )
+
+
+def check_most(examples: int | None) -> int | None:
+    """The most examples that a prediction may use, or one sentence."""
+    if examples is not None and (type(examples) is not int or not 1 <= examples <= MOST_EXAMPLES):
+        raise InteractiveSegError(f"Got {examples!r} examples, expected 1 to {MOST_EXAMPLES}: for none, leave the context out or "
+                                  "choose another model.")
+    return examples
 
 
 def propagation_plan(plan: Plan, shape: tuple[int, ...], weights: Path | None = None) -> Plan:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from .prompts import Box, Click, Prompt, Scribble
+from .prompts import Box, Click, Lasso, Prompt, Scribble
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -162,6 +162,8 @@ def in_volume(prompt: Prompt, axis: int, index: int) -> Prompt:
         return replace(prompt, position=put(prompt.position, index))
     if isinstance(prompt, Box):
         return replace(prompt, start=put(prompt.start, index), stop=put(prompt.stop, index + 1))
+    if isinstance(prompt, Lasso):
+        return replace(prompt, points=tuple(put(point, index) for point in prompt.points))
     origin = put(prompt.origin or (0, 0), index)
     return replace(prompt, mask=np.expand_dims(prompt.mask, axis), origin=origin)
 

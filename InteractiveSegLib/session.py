@@ -15,7 +15,7 @@ from .geometry import Window, check_slices, check_window, resolve_axis
 from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
-from .plan import Plan, make_plan
+from .plan import Plan, check_most, make_plan
 from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
@@ -32,7 +32,8 @@ class InteractiveSession:
     window: intensities (low, high) that the network should see, as the reader's display would show them; by default each
     slice's 0.5 and 99.5 percentiles. axis: along which slices are taken in a volume, see `set_slice`.
     targets: names of the objects, one by default. mode: how the family is used, where it has several ways.
-    context: accepted examples (a ContextSet) of a family that learns from them; `accept` adds to it.
+    context: accepted examples (a ContextSet) of a family that learns from them; `accept` adds to it. examples: the most of them
+    that a prediction uses, 1 to 256, by default what suits the device.
 
     Raises InteractiveSegError with one sentence for anything that the caller can mend.
     """
@@ -50,12 +51,13 @@ class InteractiveSession:
         targets: Sequence[str] | None = None,
         mode: str | None = None,
         context: Any = None,
+        examples: int | None = None,
     ) -> None:
         self.family = find_family(model)
         self.image = check_image(image)
         self.placement = Placement.of(self.image.ndim, spacing, affine)
         self.targets = check_targets(targets or self.family.targets or ("object",), self.family.targets, self.family.title)
-        self.mode = self.family.check_mode(mode)
+        self._mode, self._most = self.family.check_mode(mode), check_most(examples)
         self.context = self.family.check_context(context, self.targets)
         self.window, self.device, self.weights = check_window(window), device, Path(weights) if weights is not None else None
         self.shape = self.image.shape
@@ -115,12 +117,17 @@ class InteractiveSession:
         return self._memory.rounds
 
     @property
+    def mode(self) -> str | None:
+        """How the family is used, for as long as the session lives; None where it has one way."""
+        return self._mode
+
+    @property
     def plan(self) -> Plan:
         """On which device the model runs and how much of everything is there at a time; `plan.sentence` tells the user."""
         if self._plan is None:
             examples = sum(info.enabled for info in self.context.infos()) if self.context is not None else 0
             mm = self.placement.spacing
-            self._plan = make_plan(self.family, self.shape, self.device, examples, self.targets, self.weights, mm)
+            self._plan = make_plan(self.family, self.shape, self.device, examples, self.targets, self.weights, mm, self._most)
         return self._plan
 
     @property

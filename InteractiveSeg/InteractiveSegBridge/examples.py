@@ -28,9 +28,10 @@ def find_outliers(context, model: str, progress: Progress) -> dict[str, str]:
     from InteractiveSegLib.context import outliers
 
     entries, ask = context.enabled(), outliers.asking(model)
-    if len(entries) < outliers.FEWEST:
+    cases = outliers.count_cases(entry.info for entry in entries)
+    if cases < outliers.FEWEST:
         raise InteractiveSegError(
-            f"{len(entries)} examples are in use, which is too few to tell which one is odd: accept until there are "
+            f"Examples of {cases} cases are in use, which is too few to tell which one is odd: accept until there are "
             f"{outliers.FEWEST}."
         )
     asked = []

@@ -10,6 +10,9 @@ import slicer
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.annotation import OpenCase, Study
 from InteractiveSegLib.annotation.actions import action_of, pack_mask, standing
+from InteractiveSegLib.placement import in_slices
+from InteractiveSegLib.robot import in_volume
+from InteractiveSegLib.types import LabelUpdate
 
 from .records import Given
 from .segment import NOTHING, digest, read_labels
@@ -57,23 +60,68 @@ class CaseEngine:
         self.case.do({"restore": {"mask": pack_mask(labels != 0), "prompts": said}})
 
     def set_labels(self, labels):
-        return self.case.set_mask(labels)
+        return self.case.do({"set_mask": pack_mask(labels != 0), "anew": True})
 
     def answer_on_plane(self, labels) -> None:
         """A prompt on a tilted plane counts as one, and its result is kept as a mask."""
         self.case.do({"set_mask": pack_mask(labels != 0), "tilted": True})
 
 
+class PictureEngine(CaseEngine):
+    """A case that is a picture (row, column), spoken to as the volume (k, j, i) of one slice that Slicer shows."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, *self.case.session.shape)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.case.session.labels[None]
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.case.session.mask[None]
+
+    @property
+    def prompts(self) -> tuple:
+        return tuple(in_volume(prompt, 0, 0) for prompt in self.case.session.prompts)
+
+    def set_slice(self, axis, index) -> None:
+        if axis != 0:
+            raise InteractiveSegError(f"{self.case.name} is a picture, which this view cuts across: use the view that shows it.")
+
+    def add(self, prompt):
+        return in_one_slice(self.case.add(self._flat(prompt)))
+
+    def restore(self, labels, prompts) -> None:
+        super().restore(labels[0], [(self._flat(prompt), axis) for prompt, axis in prompts])
+
+    def set_labels(self, labels):
+        return in_one_slice(super().set_labels(labels[0]))
+
+    def answer_on_plane(self, labels) -> None:
+        super().answer_on_plane(labels[0])
+
+    def _flat(self, prompt):
+        [flat] = in_slices(prompt, self.shape, 0).values()
+        return flat
+
+
+def in_one_slice(update: LabelUpdate) -> LabelUpdate:
+    """What changed of a picture, as of a volume of one slice."""
+    return LabelUpdate((0, *update.start), (1, *update.stop), update.before[None], update.labels[None], update.targets)
+
+
 class CaseSegment(SegmentSession):
     """The segment of a study's open case."""
 
     def __init__(self, segmentation, segment_id: str, volume, study: Study, case: OpenCase) -> None:
-        self._case_engine = CaseEngine(case)
+        self._case_engine = (PictureEngine if len(case.session.shape) == 2 else CaseEngine)(case)
         super().__init__(segmentation, (segment_id,), volume)
         context = study.context if study.family.contextual else None
         self.choice = Choice(study.family.name, study.options.get("device", "auto"), None, context)
         axes = [action.get("axis", case.axis) for action in standing(case.actions)]
-        given = tuple(Given(prompt, axis, None, segment_id) for prompt, axis in zip(case.session.prompts, axes))
+        given = tuple(Given(prompt, axis, None, segment_id) for prompt, axis in zip(self._case_engine.prompts, axes))
         now = digest(read_labels(segmentation, (segment_id,), volume))
         self._engine, self._choice = self._case_engine, self.choice
         self._before = (self._engine, 0)
@@ -97,22 +145,19 @@ class CaseSegment(SegmentSession):
 
 def open_case(study: Study, name: str | None) -> OpenCase:
     """Read a case, by default the next one. Worker's thread."""
-    case = study.open(name)
-    if len(case.session.shape) == 2:
-        study.case = None
-        raise InteractiveSegError(f"{case.name} is a picture without slices: annotate it with `interactive-seg annotate`.")
-    return case
+    return study.open(name)
 
 
 def load_case(study: Study, case: OpenCase, editor_node) -> CaseSegment:
-    """The case as nodes of the scene, chosen in the Segment Editor. Window's thread."""
-    volume = slicer.util.addVolumeFromArray(np.ascontiguousarray(case.image.array), case.image.affine, case.name)
+    """The case as nodes of the scene, chosen in the Segment Editor; a picture is a volume of one slice. Window's thread."""
+    array, mask = (part[None] if part.ndim == 2 else part for part in (case.image.array, case.mask))
+    volume = slicer.util.addVolumeFromArray(np.ascontiguousarray(array), case.image.affine, case.name)
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case.name} {study.task}")
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segment_id = segmentation.GetSegmentation().AddEmptySegment(study.task, study.task, COLOR)
-    if case.mask.any():
-        slicer.util.updateSegmentBinaryLabelmapFromArray(case.mask.astype(np.uint8), segmentation, segment_id, volume)
+    if mask.any():
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segment_id, volume)
     editor_node.SetAndObserveSegmentationNode(segmentation)
     editor_node.SetAndObserveSourceVolumeNode(volume)
     editor_node.SetSelectedSegmentID(segment_id)
@@ -127,10 +172,14 @@ def unload_case(segment: CaseSegment) -> None:
 
 
 def draw_curve(records):
-    """The chart node with the prompts that each accepted case needed, in the order of acceptance; the same one every time."""
+    """The chart node with the prompts that each accepted case needed, in the order of acceptance; the same one every time.
+
+    Without cases that were drawn by hand, too: their prompts do not tell what they took.
+    """
     accepted = sorted((record for record in records if record.rank is not None), key=lambda record: record.rank)
     table, series, chart = (_named(kind, f"Prompts per case ({kind})") for kind in ("Table", "PlotSeries", "PlotChart"))
-    rows = np.array([[number, record.prompts] for number, record in enumerate(accepted, start=1)], float).reshape(-1, 2)
+    rows = np.array([[number, record.prompts] for number, record in enumerate(accepted, start=1)
+                     if not record.by_hand], float).reshape(-1, 2)
     slicer.util.updateTableFromArray(table, rows, ["case", "prompts"])
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName("case")

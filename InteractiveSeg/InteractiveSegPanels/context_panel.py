@@ -19,7 +19,7 @@ class ContextPanel:
 
     def __init__(self, say, do) -> None:
         self._say, self._do = say, do
-        self.context, self._model, self._odd = None, "", {}
+        self.context, self._model, self._names, self._odd = None, "", {}, {}
         self.widget = qt.QGroupBox("Examples")
         layout = qt.QFormLayout(self.widget)
         self.countLabel = label()
@@ -33,9 +33,9 @@ class ContextPanel:
         self.checkButton = button("Find odd ones", odd, self.onCheck)
         layout.addRow(row(self.useButton, self.removeButton, self.checkButton))
 
-    def choose(self, context, model: str = "") -> None:
-        """Show this ContextSet of a family; None hides the list."""
-        self.context, self._model, self._odd = context, model, {}
+    def choose(self, context, model: str = "", names: dict[str, str] | None = None) -> None:
+        """Show this ContextSet of a family; None hides the list. names: of the cases by their hashes."""
+        self.context, self._model, self._names, self._odd = context, model, names or {}, {}
         self.show()
 
     def show(self) -> None:
@@ -49,7 +49,8 @@ class ContextPanel:
         used = sum(info.enabled for info in infos)
         self.countLabel.text = f"{len(infos)} examples, {used} in use."
         for info in infos[-MOST_SHOWN:]:
-            notes = [f"{info.provenance.time}, slice {info.provenance.index}"]
+            case = self._names.get(info.provenance.case)
+            notes = [f"{info.provenance.time}, slice {info.provenance.index}" + (f" of {case}" if case else "")]
             notes += [] if info.enabled else ["left out"]
             notes += [self._odd[info.id]] if info.id in self._odd else []
             item = qt.QListWidgetItem("; ".join(notes))

@@ -189,14 +189,16 @@ class StudyPanel:
 
     def _opened(self, study: Study) -> None:
         self.study = study
-        self.contextPanel.choose(study.context if study.family.contextual else None, study.family.name)
+        names = {study.context.digest(record.name): record.name for record in study.cases}
+        self.contextPanel.choose(study.context if study.family.contextual else None, study.family.name, names)
         qt.QSettings().setValue(SETTING, f"{study.folder}\n{study.task}")
         done = sum(record.rank is not None for record in study.cases)
         self.show()
         if not self.statusLabel.text.endswith("kept."):
             self.say(f"{len(study.cases)} cases, {done} accepted: press Next.")
 
-    def _open(self, name: str | None) -> None:
+    def _open(self, name: str | None, before: str = "") -> None:
+        """Open a case. before: what to say before it is said to be open."""
         if self._isBusy():
             return
         study = self.study
@@ -207,9 +209,9 @@ class StudyPanel:
                 study.reopen(name)
             return bridge.open_case(study, name)
 
-        self._keep(work, lambda case: self._caseRead(study, case))
+        self._keep(work, lambda case: self._caseRead(study, case, before))
 
-    def _caseRead(self, study: Study, case) -> None:
+    def _caseRead(self, study: Study, case, before: str) -> None:
         if self.study is not study or study.case is not case:  # the scene was closed meanwhile
             return
         node = self._editor_node()
@@ -223,7 +225,7 @@ class StudyPanel:
         self._editor.setActiveEffectByName(self._effectName())
         self._editor.activeEffect().self().useModel(study.family.name)
         more = " Press Predict, or give prompts." if case.can_predict else " Give prompts."
-        self.show(f"{case.name} is open.{more}")
+        self.show(f"{before}{case.name} is open.{more}")
 
     def _accepted(self, record) -> None:
         goes_on = self.segment is not None  # not after the scene was closed
@@ -231,7 +233,7 @@ class StudyPanel:
         bridge.draw_curve(self.study.cases)
         self.show(f"{record.name} is accepted after {record.prompts} prompts. {record.note}")
         if goes_on and self.study.next() is not None:
-            self._open(None)
+            self._open(None, f"{record.name}: {record.note}. " if record.note else "")
 
     def _closeCase(self) -> None:
         segment, self.segment = self.segment, None

@@ -5,7 +5,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
   {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
-  with "tilted": true where that is the answer to a prompt in a view that follows no slices;
+  with "tilted": true where that is the answer to a prompt in a view that follows no slices, "anew": true where the program
+  emptied a slice or put a prediction there;
   {"restore": {"mask": {...}, "prompts": [...]}} where a mask and the prompts behind it were put in the place of what was there;
   {"resume": true} where the case was opened again, past which nothing is undone.
 """
@@ -94,7 +95,7 @@ def check_other(action: Action) -> None:
     if kind == "predict":
         right = isinstance(value, list) and all(type(index) is int for index in value)
     elif kind == "set_mask":
-        right, more = isinstance(value, dict) and action.get("tilted", True) is True, more - {"tilted"}
+        right, more = isinstance(value, dict) and all(action[key] is True for key in more), more - {"tilted", "anew"}
     elif kind == "restore":
         right = isinstance(value, dict) and isinstance(value.get("mask"), dict) and isinstance(value.get("prompts"), list)
     else:

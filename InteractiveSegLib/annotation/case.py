@@ -52,6 +52,18 @@ class OpenCase:
         return None if self.reference is None else float(dice(self.mask, self.reference))
 
     @property
+    def by_hand(self) -> bool:
+        """Whether the mask was drawn or edited by hand, which no prompt counts: it was replaced, and the prompts stayed.
+
+        Edits that were undone count, too, as such prompts do.
+        """
+        for n, action in enumerate(self.actions):
+            replaced = "restore" in action and len(action["restore"]["prompts"]) == len(standing(self.actions[:n]))
+            if replaced or ("set_mask" in action and not {"tilted", "anew"} & set(action)):
+                return True
+        return False
+
+    @property
     def can_predict(self) -> bool:
         """Whether the model has an answer before any prompt: it knows the object, or the context has examples."""
         family, context = self.session.family, self.session.context
@@ -101,7 +113,10 @@ class OpenCase:
         """Do any action of the journal. It is on disk when this returns; a process that is killed meanwhile loses it alone."""
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
+        started = time.monotonic()
         update = perform(self.session, action)
+        if not self.prompts:  # a model is loaded, examples are tried: that is not the user's work
+            self.last += time.monotonic() - started
         self.note(action)
         return update
 

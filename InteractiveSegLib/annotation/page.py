@@ -49,8 +49,11 @@ def summary_of(study: Study) -> str:
     prompts = np.array([case.prompts for case in done])
     words = f"{len(done)} of {len(cases)} cases accepted" + f", {skipped} skipped" * bool(skipped)
     words += f", with {prompts.sum()} prompts in {sum(case.seconds for case in done) / 60:.1f} minutes of work. "
-    if len(done) >= 6:
-        third = len(done) // 3
+    by_hand = sum(case.by_hand for case in done)
+    prompts = np.array([case.prompts for case in done if not case.by_hand])
+    words += f"{by_hand} were drawn or edited by hand, too, and do not count here: " * bool(by_hand and len(prompts) >= 6)
+    if len(prompts) >= 6:
+        third = len(prompts) // 3
         words += f"The first {third} cases took {prompts[:third].mean():.1f} prompts each, the last {third} "
         words += f"{prompts[-third:].mean():.1f}. "
     scores = [case.dice for case in done if case.dice is not None]

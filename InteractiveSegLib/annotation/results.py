@@ -13,7 +13,7 @@ import numpy as np
 from ..files import check_path
 from ..types import InteractiveSegError
 from .actions import replace_bytes
-from .state import ACCEPTED, CaseRecord
+from .state import ACCEPTED, EDITED, CaseRecord
 
 HEADER = ("order", "case", "status", "prompts", "seconds", "volume_ml", "voxels", "dice", "note")
 OLD = 3600  # seconds
@@ -59,20 +59,27 @@ def write_table(path: Path, cases: Sequence[CaseRecord]) -> None:
 
 
 def draw_curve(path: Path, cases: Sequence[CaseRecord], task: str) -> None:
-    """PNG: prompts of each accepted case in the order of acceptance, and their running mean. Nothing before the first one."""
+    """PNG: prompts of each accepted case in the order of acceptance, and their running mean. Nothing before the first one.
+
+    Cases that were drawn by hand, too, are pale and left out of the mean: their prompts do not tell what they took.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    prompts = np.array([case.prompts for case in in_order(cases)], float)
-    if prompts.size == 0:
+    done = in_order(cases)
+    if not done:
         return
-    order = np.arange(1, prompts.size + 1)
-    mean = [prompts[max(0, n - WINDOW):n].mean() for n in order]
+    prompts, by_hand = np.array([(case.prompts, case.by_hand) for case in done], float).T
+    order, counted = np.arange(1, prompts.size + 1), by_hand == 0
+    mean = [prompts[counted][max(0, n - WINDOW):n].mean() for n in range(1, np.count_nonzero(counted) + 1)]
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.bar(order, prompts, width=0.6, color="#bcd4e6")
-    axes.plot(order, mean, color="#c25e00", linewidth=2, label=f"mean of the last {WINDOW} cases")
+    axes.bar(order[counted], prompts[counted], width=0.6, color="#bcd4e6")
+    if not counted.all():
+        axes.bar(order[~counted], np.maximum(prompts[~counted], 0.1), width=0.6, color="#eeeeee", edgecolor="#777777", hatch="//",
+                 label=EDITED)
+    axes.plot(order[counted], mean, color="#c25e00", linewidth=2, label=f"mean of the last {WINDOW} cases")
     axes.set(xlabel="case, in the order of acceptance", ylabel="prompts", title=f"Prompts per case: {task}",
              xlim=(0.4, max(prompts.size, 5) + 0.6), ylim=(0, max(prompts.max() * 1.25, 1)))
     for which in (axes.xaxis, axes.yaxis):

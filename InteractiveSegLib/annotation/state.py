@@ -13,6 +13,7 @@ from ..types import InteractiveSegError
 from .cases import IMAGES, CaseFile
 
 TODO, PROGRESS, ACCEPTED, SKIPPED = "todo", "in progress", "accepted", "skipped"
+EDITED = "edited by hand"  # in the note of such a case
 UPDATE = "UPDATE work SET {} WHERE file = ? AND task = ?"
 
 
@@ -43,6 +44,11 @@ class CaseRecord:
     @property
     def file(self) -> CaseFile:
         return CaseFile(self.name, self.source, self.series, self.title)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether its accepted mask was drawn or edited by hand, too: its prompts do not tell what it took."""
+        return self.status == ACCEPTED and EDITED in self.note.split("; ")
 
     @property
     def is_dicom(self) -> bool:

@@ -1,6 +1,8 @@
 """A study: a folder of cases, one structure to segment in each, and what is done so far. Prints nothing; files in, files out."""
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..context import ContextStore
+from ..context import ContextStore, outliers
 from ..io import LoadedImage, Segment, read_dicom_seg, read_image, read_mask, write_dicom_seg, write_segmentation
 from ..models import find_family
 from ..session import InteractiveSession
@@ -18,8 +20,9 @@ from .actions import repeatable, write_prompts
 from .case import OpenCase
 from .cases import STATE, find_cases, find_reference
 from .results import draw_curve, make_folder, sweep, write_table
-from .state import ACCEPTED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
+from .state import ACCEPTED, EDITED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
 
+log = logging.getLogger(__name__)
 TASK = re.compile(r"\w[\w .,()+-]{0,59}")
 RESULTS = "annotations"  # the results' folder inside the study, unless another one is given
 
@@ -171,21 +174,38 @@ class Study:
         path = self.mask_file(case.name)
         make_folder(path.parent)
         write_segmentation(path, case.mask, case.image.affine, [Segment(self.task)])
-        note = ""
+        notes = [EDITED] if case.by_hand else []
         if record.is_dicom:
             try:
                 write_dicom_seg(self.dicom_file(case.name), case.mask, case.image.affine, self.folder / record.source,
                                 record.series, self.frame, self.task, self.family.title)
             except InteractiveSegError as error:  # the mask is safe in the other file
-                note = f"no DICOM SEG: {error}"
+                notes.append(f"no DICOM SEG: {error}")
         if self.family.contextual:
             self.forget([case.name])
             for example in case.examples():
                 self.context.add(**example)
-        self.state.set_status(case.name, self.task, ACCEPTED, note=note, **case.results())
+        self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join(notes), **case.results())
         self.case = None
+        doubted = self.doubt(case.name) if self.family.contextual else ""
+        if doubted:
+            self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join([*notes, doubted]))
         self.write_results()
         return self.record(case.name)
+
+    def doubt(self, name: str) -> str:
+        """A sentence where an accepted case's mask is not what the other cases' examples predict, else "". See outliers.doubt."""
+        case = self.context.digest(name)
+        weights = {info.provenance.weights for info in self.context.infos() if info.provenance.case == case}
+        options = {key: self.options[key] for key in ("weights", "device", "window") if key in self.options}
+        words = json.dumps([self.family.name, sorted(weights), options.get("device"), options.get("window")])
+        try:
+            found = outliers.doubt(self.context, case, outliers.asking(self.family.name, **options), words)
+        except InteractiveSegError as error:  # the case is accepted all the same
+            log.warning("%s was not compared with the other cases: %s", name, error)
+            return ""
+        return "" if found is None else (f"its mask disagrees with what the other cases predict (Dice {found.dice:.2f}, where "
+                                         f"{found.usual:.2f} is usual): look at it again")
 
     def skip(self, reason: str = "", name: str | None = None) -> CaseRecord:
         """Leave a case out, by default the open one; its mask and its examples are taken back."""

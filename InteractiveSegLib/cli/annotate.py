@@ -54,7 +54,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--label", type=int, metavar="N", help="value of the references that counts (default: all but 0)")
     parser.add_argument("--target-dice", type=float, default=0.9, metavar="D", help="the robot stops there (default: 0.9)")
     parser.add_argument("--max-prompts", type=int, default=20, metavar="N", help="the robot's most in one slice (default: 20)")
-    parser.add_argument("--propagate", action="store_true", help="carry each slice it is done with through the volume")
+    parser.add_argument("--propagate", action="store_true",
+                        help="carry the robot's slices one by one, or a file's after the last, through the volume")  # fmt: skip
     parser.add_argument("--jitter", type=float, default=0.0, metavar="PX", help="how unsteady its hand is (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
@@ -63,6 +64,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--context", type=Path, metavar="FILE.sqlite", help="another context store than the study's own")
     parser.add_argument("--model", default="multiverseg", help="see `interactive-seg models` (default: %(default)s)")
     parser.add_argument("--mode", help="of multiverseg: proven, or always, as published (default: proven)")
+    parser.add_argument("--examples", type=int, metavar="N",
+                        help="the most that a prediction uses, 1 to 256 (default: 16; on a graphics card 64)")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
     parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         raise InteractiveSegError(f"Got --target-dice {args.target_dice} and --max-prompts {args.max_prompts}, expected up to 1 "
                                   "and at least 1.")
     set_threads(args.threads)
-    options = {name: getattr(args, name) for name in ("model", "mode", "weights", "axis", "window", "device")}
+    options = {name: getattr(args, name) for name in ("model", "mode", "weights", "axis", "window", "device", "examples")}
     prompts = read_prompts(args.prompts) if args.prompts else {}
     study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, **options)
     for name in [*prompts, *args.skip, *args.reopen, *args.start_over]:
@@ -95,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
     for name in args.skip:
         study.skip("by hand", name)
     put_off = 0
+    told = nothing_to_learn_from(study) if args.context else ""
+    if told:
+        print(told, file=sys.stderr)
     try:
         for record in annotate_all(study, args, prompts):
             print(line_of(record, len(study.cases)), flush=True)
@@ -126,7 +132,7 @@ def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
             continue
         try:
             case = study.open(name)
-            afresh, actions = still_to_do(case, prompts.get(name, []))
+            afresh, actions = still_to_do(case, wanted_of(case, prompts.get(name, []), args.propagate))
             if args.robot and case.reference is None:
                 raise InteractiveSegError("There is no reference, which the robot user needs: add one.")
         except InteractiveSegError as error:
@@ -140,6 +146,28 @@ def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
             print(f"{name}: its reference has no voxel of --label {args.label}, and counts as empty", file=sys.stderr)
         prompt_case(case, args, actions, afresh)
         yield study.accept()
+
+
+def nothing_to_learn_from(study) -> str:
+    """A sentence where the store that was given holds examples and none of them is this study's; else ""."""
+    store, task = study.context.store, study.task
+    sets = store.sets()
+    count = sum(row[2] for row in sets)
+    if len(study.context) or not count:
+        return ""
+    other, called, _ = max(sets, key=lambda row: (row[1] == task and row[2] > 0, row[2]))
+    file, own, theirs, ours = (shlex.quote(str(part)) for part in (store.path, study.output / "context.sqlite", called, task))
+    export = f"interactive-seg context export {file} --task {theirs} --study {other[:8]} -o examples.context"
+    return (f"0 of {count} examples in {store.path} belong to this study and the task {task!r}: to learn from another study's, "
+            f"write them to a file with `{export}`, run this without --context, and add them with "
+            f"`interactive-seg context import {own} examples.context --task {ours}`.")
+
+
+def wanted_of(case, actions: list, propagate: bool) -> list:
+    """A case's actions in the file, with the propagation that --propagate adds after the last."""
+    if not propagate or not actions or len(case.session.shape) == 2 or "propagate" in actions[-1]:
+        return actions
+    return [*actions, {"propagate": True}]
 
 
 def still_to_do(case, actions: list) -> tuple[bool, list]:
@@ -184,7 +212,8 @@ def prompt_case(case, args: argparse.Namespace, actions: list, afresh: bool) -> 
                 bar.set_postfix(dice=f"{score:.3f}")
         return
     for action in tqdm(actions, desc=case.name, unit="prompt", leave=False, disable=None):
-        case.do(action)
+        if not (args.propagate and "propagate" in action and not case.mask.any()):  # there is nothing to carry
+            case.do(action)
 
 
 def line_of(record, count: int) -> str:

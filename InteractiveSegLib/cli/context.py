@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..types import InteractiveSegError
@@ -58,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     chosen = store.find(args.study, args.task)
     if args.action == "show":
-        show(chosen, args.output, args.most)
+        show(chosen, args.output, args.most, names_beside(store))
     elif args.action == "check":
-        check(chosen, args.weights)
+        check(chosen, args.weights, names_beside(store))
     elif args.action == "export":
         if args.output.resolve() == args.store.resolve():
             raise InteractiveSegError(f"-o {args.output} is the store itself, which would be overwritten: give another name.")
@@ -82,6 +83,7 @@ def list_sets(store, args: argparse.Namespace) -> None:
     sets = [row for row in store.sets() if row[0].startswith(args.study or "") and args.task in (None, row[1])]
     if not sets:
         print("no set")
+    names = names_beside(store)
     for study, task, count in sets:
         print(f"{task}  (study {study[:8]}, {count} entries)")
         for info in store.find(study, task).infos():
@@ -89,11 +91,27 @@ def list_sets(store, args: argparse.Namespace) -> None:
             where = "picture" if info.affine is None else f"{'KJI'[source.axis]} = {source.index}"
             said = ", ".join(f"{count} {kind}" for kind, count in source.prompts.items()) or "no prompt"
             print(f"  {info.id[:8]}  {'used' if info.enabled else 'off ':5} case {source.case[:6] or '-':6}  {where:9}  "
-                  f"{info.shape[0]} x {info.shape[1]}  {said}  {source.model}  {source.time}")  # fmt: skip
+                  f"{info.shape[0]} x {info.shape[1]}  {said}  {source.model}  {source.time}"
+                  f"  {names.get(source.case, '')}".rstrip())  # fmt: skip
 
 
-def show(chosen, path: Path, most: int) -> None:
-    """Write the contact sheet."""
+def names_beside(store) -> dict[str, str]:
+    """Hash -> name of the cases of the study whose file lies beside the store: for the screen, the store holds no names."""
+    from ..annotation.cases import STATE
+    from ..annotation.state import StudyState
+
+    file = store.path.parent / STATE
+    if not file.is_file():
+        return {}
+    try:
+        return {store.digest(case.name): case.name for case in StudyState(file).records("")}
+    except InteractiveSegError as error:
+        print(f"The cases have no names here: {error}", file=sys.stderr)
+        return {}
+
+
+def show(chosen, path: Path, most: int, names: dict[str, str]) -> None:
+    """Write the contact sheet. names: of cases by their hashes, which the sheet itself does not show."""
     from ..context.sheet import contact_sheet
 
     if path.suffix.lower() != ".png":
@@ -107,19 +125,24 @@ def show(chosen, path: Path, most: int) -> None:
     except OSError as error:
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
     print(f"{path}: {len(infos)} of {len(chosen)} entries")
+    for info in infos:
+        if info.provenance.case in names:
+            print(f"  {info.id[:8]}  {names[info.provenance.case]}")
 
 
-def check(chosen, weights: Path | None) -> None:
-    """Print one sentence per entry that the others contradict."""
-    from ..context.outliers import FEWEST, asking, find_outliers
+def check(chosen, weights: Path | None, names: dict[str, str]) -> None:
+    """Print one sentence per entry that the others contradict. names: of cases by their hashes."""
+    from ..context.outliers import FEWEST, asking, count_cases, find_outliers
 
     entries = chosen.enabled()
-    if len(entries) < FEWEST:
-        raise InteractiveSegError(f"The set has {len(entries)} entries in use, which is too few to tell who is wrong: accept "
+    cases = count_cases(entry.info for entry in entries)
+    if cases < FEWEST:
+        raise InteractiveSegError(f"The set has entries of {cases} cases in use, which is too few to tell who is wrong: accept "
                                   f"cases until there are {FEWEST}.")  # fmt: skip
     found = find_outliers(entries, asking("multiverseg", weights))
+    cases = {entry.info.id: names.get(entry.info.provenance.case) for entry in entries}
     for outlier in found:
-        print(outlier.message)
+        print(f"{cases[outlier.id]}: {outlier.message}" if cases[outlier.id] else outlier.message)
     print(f"{len(found)} of {len(entries)} entries disagree with the others")
 
 

@@ -18,6 +18,7 @@ class ContextSet:
     def __init__(self) -> None:
         self.salt = secrets.token_bytes(16)
         self.kept: dict[str, ContextEntry] = {}
+        self.numbers: dict[tuple[str, str], float] = {}
 
     def digest(self, text: str) -> str:
         """A hash for a case's name or path. It is keyed with this set's secret, so that guessing names does not help."""
@@ -71,6 +72,14 @@ class ContextSet:
         """Forget an entry."""
         self.read(entry_id)
         del self.kept[entry_id]
+
+    def recall(self, entry_id: str, key: str) -> float | None:
+        """What was remembered of an entry under a key; None where nothing was."""
+        return self.numbers.get((entry_id, key))
+
+    def remember(self, entry_id: str, key: str, number: float) -> None:
+        """Keep a number beside an entry for as long as the entry is there."""
+        self.numbers[entry_id, key] = number
 
 
 def unknown(entry_id: str) -> InteractiveSegError:

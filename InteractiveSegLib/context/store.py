@@ -22,6 +22,9 @@ TABLES = (
     "CREATE TABLE pixels (entry INTEGER PRIMARY KEY REFERENCES entries (position) ON DELETE CASCADE, "
     "image BLOB NOT NULL, mask BLOB NOT NULL)",
 )
+# Made when it is missing: the files of earlier versions have none, and those do not mind one.
+NUMBERS = ("CREATE TABLE IF NOT EXISTS numbers (entry INTEGER NOT NULL REFERENCES entries (position) ON DELETE CASCADE, "
+           "key TEXT NOT NULL, number REAL NOT NULL, PRIMARY KEY (entry, key))")
 
 
 class ContextStore(Database):
@@ -35,6 +38,7 @@ class ContextStore(Database):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
         with self.transaction() as db:
+            db.execute(NUMBERS)
             row = db.execute("SELECT salt FROM secret").fetchone()
             require(row is not None and isinstance(row[0], bytes), "no secret in its store")
             self.salt = row[0]
@@ -107,6 +111,17 @@ class StoredContextSet(ContextSet):
 
     def remove(self, entry_id: str) -> None:
         self.change("DELETE FROM entries WHERE id = ? AND context = ?", (entry_id, self.number), entry_id)
+
+    def recall(self, entry_id: str, key: str) -> float | None:
+        with self.store.transaction() as db:
+            row = db.execute("SELECT number FROM numbers JOIN entries ON entry = position WHERE context = ? AND id = ? "
+                             "AND key = ?", (self.number, entry_id, key)).fetchone()
+        return row[0] if row is not None and isinstance(row[0], float) else None
+
+    def remember(self, entry_id: str, key: str, number: float) -> None:
+        with self.store.transaction() as db:  # nothing where another process has removed the entry
+            db.execute("INSERT OR REPLACE INTO numbers SELECT position, ?, ? FROM entries WHERE context = ? AND id = ?",
+                       (key, number, self.number, entry_id))
 
     def change(self, statement: str, values: tuple, entry_id: str) -> None:
         with self.store.transaction() as db:

@@ -17,6 +17,7 @@ from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
 from ..prompts import Box, Lasso, Prompt
 from ..rasterise import MASK_LOGIT
 from ..types import InteractiveSegError, bounding_box
+from ..weights import sha256, shipped_file
 from . import Setting
 from .evidence import ALONE, AROUND, WHOLE, best_way
 from .examples import Examples, Ids, side_of, surroundings
@@ -33,13 +34,15 @@ class ContextPredictor:
     """Runs MultiverSeg with a context, and `first` (a SlicePredictor) while the context is empty.
 
     network: models.multiverseg.ContextNetwork. budget: the most examples that one prediction uses; where there are more, those
-    that are most useful for its slice. always: the examples' answer is where prompts start, whether that helps or not.
+    that are most useful for its slice. always: the examples' answer is where prompts start, whether that helps or not. weights:
+    what besides the examples decides an answer, in words, under which is kept how they proved themselves.
     `notice`: a sentence on how the last prediction used the examples, or "".
     """
 
     def __init__(self, network, first: SlicePredictor, context: ContextSet | None, budget: int,
-                 plan: MemoryPlan = DEFAULT_PLAN, always: bool = False) -> None:
+                 plan: MemoryPlan = DEFAULT_PLAN, always: bool = False, weights: str = "") -> None:
         self.network, self.first, self.always = network, first, always or not network.refines
+        self.weights = weights
         self.examples = Examples(network, context, budget, plan, first.window)
         self.notice = ""
         # By slice and id() of its first prompt, which is kept beside so that no other gets the same.
@@ -51,8 +54,10 @@ class ContextPredictor:
     def of(cls, setting: Setting) -> ContextPredictor:
         plan = setting.plan
         first = SlicePredictor(setting.network("scribbleprompt"), setting.spacing, setting.window, plan.batch)
+        own, other = setting.family.networks
+        files = sha256(setting.weights or shipped_file(own)), sha256(shipped_file(other))
         return cls(setting.network(), first, setting.context, plan.examples, MemoryPlan(plan.chunk, plan.again),
-                   setting.mode == "always")
+                   setting.mode == "always", " ".join((*files, plan.device, str(plan.examples))))
 
     def warm_up(self, image: np.ndarray, key: tuple[int, int]) -> None:
         """Run once on a slice (rows, columns), so that the first prompt is as quick as the next. key: see slices.Request."""

@@ -2,16 +2,19 @@
 with the examples of the cases before them. Ours, not the paper's. Knows nothing of networks.
 
 Slices of one case never vouch for each other: they are too alike. What is known of an example does not change when others
-follow, so that only a new one has to be tried.
+follow, so that only a new one has to be tried; the set keeps it beside the example, for the next process too.
 """
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
-from weakref import WeakKeyDictionary
+from functools import partial
 
 import numpy as np
 
 from ..context import ContextEntry
+from ..context.kept import number_of
 from ..robot import Robot
 from .slices import Request, SlicePredictor
 
@@ -23,8 +26,7 @@ RECENT = 6  # cases that decide
 PROMPTS = 3  # of the robot on a slice
 GOAL = 0.9  # Dice
 SIDE = 320  # pixels of a slice that is tried; larger ones are thinned out
-
-_known: WeakKeyDictionary = WeakKeyDictionary()  # network -> context -> what was lost, by example, those before it, way, window
+RULES = 1  # one more with each change to what `lost` counts or an answer is: what earlier versions kept is tried anew
 
 
 def best_way(predictor, ids: tuple[str, ...]) -> str:
@@ -34,20 +36,22 @@ def best_way(predictor, ids: tuple[str, ...]) -> str:
     object is small, or is not, and a wrong start on each of them costs more than one on a picture.
     """
     context, window = predictor.examples.context, predictor.first.window
-    known = _known.setdefault(predictor.network, WeakKeyDictionary()).setdefault(context, {})
     losses = dict.fromkeys(WAYS, 0.0)
     cases = predictor.examples.cases(ids)
     if len(cases) == 1 and len(ids) > 1:
         return ALONE
     for n in range(max(1, len(cases) - RECENT), len(cases)):
         before = tuple(entry_id for case in cases[:n] for entry_id in case)
-        for entry_id in spread(cases[n]):
-            for way in WAYS:
-                key = (entry_id, () if way == ALONE else before, way, window)
-                if key not in known:
-                    known[key] = lost(predictor, context.read(entry_id), before, way)
-                losses[way] += known[key]
+        for way in WAYS:
+            asked = json.dumps([RULES, predictor.weights, [] if way == ALONE else before, way, window])
+            key = hashlib.sha256(asked.encode()).hexdigest()
+            for entry_id in spread(cases[n]):
+                losses[way] += number_of(context, entry_id, key, partial(tried, predictor, entry_id, before, way))
     return min(WAYS, key=losses.__getitem__)
+
+
+def tried(predictor, entry_id: str, before: tuple[str, ...], way: str) -> float:
+    return lost(predictor, predictor.examples.context.read(entry_id), before, way)
 
 
 def spread(case: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..context import ContextEntry, ContextSet
+from ..context import ContextEntry, ContextSet, EntryInfo
+from ..context.kept import description_of, kept
 from ..context.selection import choose_described, describe
 from ..geometry import Canvas, Window, normalise
 from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
@@ -18,22 +20,6 @@ AROUND = 2.6  # sides of the object that its surroundings are wide; the networks
 WHOLE = -1.0  # a side that stands for the whole slice
 
 Ids = tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An entry as the network sees it. image: float32, mask: bool, both (size, size). description: the vector it is chosen by.
-
-    middle: (row, column) of the slice, deepest in the largest part of the mask; side: of that part's box, mm. case: the hash of
-    its case, or its own id.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    description: np.ndarray
-    middle: tuple[float, float]
-    side: float
-    case: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +43,7 @@ class NetworkWithContext:
 
 
 class Examples:
-    """The entries of a context that may be used, read once each.
+    """The entries of a context that may be used. Each is read when it is needed; what was made of it is kept for the next case.
 
     network: models.multiverseg.ContextNetwork. budget: the most examples that one prediction uses; where there are more, those
     that are most useful for its slice. window: intensities (low, high), or None for each slice's percentiles.
@@ -66,29 +52,25 @@ class Examples:
     def __init__(self, network, context: ContextSet | None, budget: int, plan: MemoryPlan = DEFAULT_PLAN,
                  window: Window = None) -> None:
         self.network, self.context, self.budget, self.plan, self.window = network, context, budget, plan, window
-        self._read: dict[str, Example] = {}
+        self._infos: dict[str, EntryInfo] = {}
         self._encoded: OrderedDict[tuple[Ids, float | None], NetworkWithContext] = OrderedDict()
 
     def ids(self) -> Ids:
         """Of the entries that may be used, oldest first."""
         if self.context is None:
             return ()
-        enabled = tuple(info.id for info in self.context.infos() if info.enabled)
-        for gone in self._read.keys() - set(enabled):
-            del self._read[gone]
-        for fresh in (entry_id for entry_id in enabled if entry_id not in self._read):
-            self._read[fresh] = example_of(self.context.read(fresh), self.network.size, self.window)
-        return enabled
+        self._infos = {info.id: info for info in self.context.infos() if info.enabled}
+        return tuple(self._infos)
 
     def side(self, ids: Ids) -> float:
         """How large the object usually is, mm."""
-        return float(np.median([self._read[entry_id].side for entry_id in ids]))
+        return float(np.median([self._kept(entry_id, object_side) for entry_id in ids]))
 
     def cases(self, ids: Ids) -> list[Ids]:
         """The same, the slices of a case together; cases in the order of their first slices."""
         grouped: dict[str, list[str]] = {}
         for entry_id in ids:
-            grouped.setdefault(self._read[entry_id].case, []).append(entry_id)
+            grouped.setdefault(self._infos[entry_id].provenance.case or entry_id, []).append(entry_id)
         return [tuple(own) for own in grouped.values()]
 
     def whole(self, ids: Ids, image: np.ndarray) -> NetworkWithContext:
@@ -102,7 +84,7 @@ class Examples:
     def _chosen(self, ids: Ids, image: np.ndarray) -> Ids:
         if len(ids) <= self.budget:
             return ids
-        descriptions = np.stack([self._read[entry_id].description for entry_id in ids])
+        descriptions = np.stack([description_of(self.context, self._infos[entry_id]) for entry_id in ids])
         return tuple(ids[n] for n in sorted(choose_described(descriptions, describe(image), self.budget)))
 
     def _with(self, ids: Ids, side: float | None) -> NetworkWithContext:
@@ -117,11 +99,21 @@ class Examples:
         return self._encoded[ids, side]
 
     def _cropped(self, entry_id: str, side: float | None) -> tuple[np.ndarray, np.ndarray]:
-        example = self._read[entry_id]
+        return self._kept(entry_id, self._shown, side)
+
+    def _kept(self, entry_id: str, make, *more: Any) -> Any:
+        """What `make(entry, *more)` gives, of whichever session asked first."""
+        info, size = self._infos[entry_id], self.network.size
+        key = (make.__name__, info.id, info.sha256, info.shape, info.spacing, size, self.window, *more)
+        return kept.get(key, lambda: make(self.context.read(entry_id), *more))
+
+    def _shown(self, entry: ContextEntry, side: float | None) -> tuple[np.ndarray, np.ndarray]:
+        """The entry on the network's canvas, by the same path as the slice that it is an example for."""
+        shape, spacing = entry.image.shape, entry.info.spacing
         if side == WHOLE:
-            return example.image, example.mask
-        entry = self.context.read(entry_id)
-        canvas = surroundings(entry.image.shape, entry.info.spacing, self.network.size, example.middle, side or example.side)
+            canvas = Canvas(shape, spacing, self.network.size)
+        else:
+            canvas = surroundings(shape, spacing, self.network.size, middle_of(entry), side or object_side(entry))
         return canvas.shrink(normalise(entry.image, self.window)), canvas.shrink(entry.mask.astype(np.float32)) > 0.5
 
 
@@ -132,16 +124,24 @@ def surroundings(shape: tuple[int, int], spacing: tuple[float, float], size: int
     return Canvas(shape, spacing, size, (*(middle - reach), *(middle + reach)))
 
 
-def example_of(entry: ContextEntry, size: int, window: Window) -> Example:
-    """The entry on the network's canvas, by the same path as the slice that it is an example for."""
-    spacing = entry.info.spacing
-    canvas = Canvas(entry.image.shape, spacing, size)
-    part = largest_component(entry.mask)
-    start, stop = bounding_box(part)
-    middle = np.unravel_index(int(depth(part).argmax()), part.shape)
-    return Example(canvas.shrink(normalise(entry.image, window)), canvas.shrink(entry.mask.astype(np.float32)) > 0.5,
-                   describe(entry.image), (middle[0] + 0.5, middle[1] + 0.5), side_of(start, stop, spacing),
-                   entry.info.provenance.case or entry.info.id)
+def object_side(entry: ContextEntry) -> float:
+    """The longer side of the largest part of an entry's mask, mm."""
+    return side_of(*bounding_box(largest_part(entry.mask)[1]), entry.info.spacing)
+
+
+def middle_of(entry: ContextEntry) -> tuple[float, float]:
+    """(row, column) of the slice, deepest in the largest part of the mask."""
+    corner, part = largest_part(entry.mask)
+    row, column = np.unravel_index(int(depth(part).argmax()), part.shape)
+    return corner[0] + row + 0.5, corner[1] + column + 0.5
+
+
+def largest_part(mask: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Where the mask's box begins, and the mask's largest component in that box: what lies outside needs no looking at."""
+    start, stop = bounding_box(mask)
+    if start == stop:
+        return start, np.zeros((1, 1), bool)
+    return start, largest_component(mask[tuple(slice(a, b) for a, b in zip(start, stop))])
 
 
 def side_of(start: tuple[int, ...], stop: tuple[int, ...], spacing: tuple[float, float]) -> float:

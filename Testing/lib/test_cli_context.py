@@ -111,3 +111,22 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(store, words, sentence, c
     said = capsys.readouterr().err
     assert sentence in said and said.startswith("interactive-seg: ") and said.count("\n") == 1
     assert used(store) == [True] * 3
+
+
+def test_where_the_study_lies_beside_the_store_its_cases_are_called_by_name_on_the_screen_alone(store, capsys, monkeypatch):
+    from InteractiveSegLib.annotation.cases import CaseFile
+    from InteractiveSegLib.annotation.state import StudyState
+    from InteractiveSegLib.context import outliers
+
+    liver = store.find(task="liver")
+    for n in range(3, 6):
+        liver.add(np.eye(30), np.eye(30) > 0, provenance=Provenance(liver.digest(str(n))))
+    monkeypatch.setattr(outliers, "leave_one_out", lambda *asked: np.array([0.9, 0.1, 0.9, 0.9, 0.9, 0.9]))
+    StudyState("study.sqlite").put_files([CaseFile("1", "ward/Doe.png")])  # noted as "1"
+    for words in (["list"], ["show", "-o", "sheet.png"], ["check"]):
+        assert context(words[0], "a.sqlite", *words[1:], "--task", "liver") == 0
+        named = [line for line in capsys.readouterr().out.splitlines() if line.split()[-1] == "1" or line.startswith("1: ")]
+        assert len(named) == 1 and ids(store)[1][:8] in named[0]
+    (store.path.parent / "study.sqlite").write_bytes(b"garbage" * 999)
+    assert context("list", "a.sqlite") == 0
+    assert "no names here" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import pytest
 from shapes import ellipsoid
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.context import ContextSet
-from InteractiveSegLib.context.outliers import find_outliers, leave_one_out
+from InteractiveSegLib.context import ContextSet, Provenance
+from InteractiveSegLib.context.outliers import doubt, find_outliers, leave_one_out
 from InteractiveSegLib.context.selection import choose, choose_described, describe
 
 
@@ -110,3 +110,46 @@ def test_the_one_left_out_is_never_among_its_examples_and_the_budget_holds():
     assert all(len(own) == 3 and not any(own) for own in seen)
     with pytest.raises(InteractiveSegError, match="at least 2"):
         leave_one_out(entries[:1], predict)
+
+
+def volumes(*wrong, count=7, slices=4):
+    """So many cases of some slices each; the masks of these are of the surroundings."""
+    context = ContextSet()
+    for case in range(count):
+        for n in range(slices):
+            image, mask = a_slice((0.8 if case == 6 else 0.3 + 0.01 * case, 0.5), seed=case * slices + n)
+            provenance = Provenance(context.digest(str(case)), 0, n)
+            context.add(image, ~mask if case in wrong else mask, provenance=provenance)
+    return context
+
+
+def test_a_wrong_volume_is_not_vouched_for_by_its_own_slices():
+    def like_the_nearest(examples, image, spacing):
+        return by_brightness(examples[:3], image, spacing)
+
+    entries = volumes(6).enabled()
+    assert {outlier.id for outlier in find_outliers(entries, like_the_nearest)} == {entry.info.id for entry in entries[24:]}
+    assert find_outliers(volumes(2, count=4, slices=9).enabled(), by_brightness) == [], "too few cases to tell who is wrong"
+    with pytest.raises(InteractiveSegError, match="of 1 cases, expected at least 2"):
+        leave_one_out(volumes(count=1).enabled(), by_brightness)
+
+
+def test_a_case_is_doubted_where_the_cases_before_it_predict_another_mask():
+    asked = []
+
+    def predict(examples, image, spacing):
+        asked.append({entry.info.provenance.case for entry in examples})
+        return by_brightness(examples, image, spacing)
+
+    context = volumes(6)
+    case = context.digest
+    found = doubt(context, case("6"), predict)
+    assert found.id == context.infos()[26].id and found.dice < 0.1 < 0.9 < found.usual
+    assert all(case("6") not in cases for cases in asked) and len(asked) == 6
+    asked.clear()
+    assert doubt(context, case("5"), predict) is None and not asked, "what was found stays"
+    assert doubt(context, case("6"), predict, "other weights") is not None and len(asked) == 6
+    for few in (case("4"), case("none")):
+        assert doubt(volumes(4), few, predict) is None
+    noise = np.random.default_rng(0)
+    assert doubt(volumes(6), case("6"), lambda examples, image, spacing: noise.random(image.shape) > 0.5) is None

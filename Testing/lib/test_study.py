@@ -56,7 +56,7 @@ def test_a_copy_of_a_series_below_it_is_a_case_of_its_own(a_study, folder):
     study = a_study()
     assert [case.name for case in study.cases] == ["a", "b", "ward/c", "ward/c/copy"]
     assert study.open("ward/c").image.array.shape == SHAPE
-    assert accept_truth(study, "ward/c").note == "" and study.dicom_file("ward/c").exists()
+    assert accept_truth(study, "ward/c").note == "edited by hand" and study.dicom_file("ward/c").exists()
     assert study.open("ward/c/copy").image.array.shape == SHAPE
 
 
@@ -148,7 +148,7 @@ def test_a_dicom_case_is_also_a_dicom_seg(a_study, folder):
     record = accept_truth(study, "ward/c")
     data = pydicom.dcmread(study.dicom_file("ward/c"))
     source = pydicom.dcmread(next((folder / "scans" / "ward" / "c").glob("*.dcm")))
-    assert (data.Modality, data.StudyInstanceUID, record.note) == ("SEG", source.StudyInstanceUID, "")
+    assert (data.Modality, data.StudyInstanceUID, record.note) == ("SEG", source.StudyInstanceUID, "edited by hand")
     assert "ward/c" in [case.name for case in a_study().cases] and len(a_study().cases) == 3, "it is no case of its own"
 
 

@@ -217,6 +217,20 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
     assert examples.countLabel.text == "0 examples, 0 in use."
 
 
+def test_an_accepted_case_that_the_others_contradict_is_named_when_the_next_one_is_open(make_page, folder, monkeypatch):
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    monkeypatch.setattr(Study, "doubt", lambda self, name: "its mask disagrees with the others")
+    stage = make_page()
+    stage.open(folder)
+    stage.press(stage.panel.nextButton)
+    stage.click(CENTRE_KJI)
+    stage.settle()
+    stage.press(stage.panel.acceptButton)
+    stage.settle()
+    assert stage.panel.statusLabel.text.startswith("a: its mask disagrees with the others. b is open.")
+    assert f"slice {CENTRE_KJI[0]} of a" in stage.panel.contextPanel.list.item(0).text()
+
+
 def test_an_example_that_the_others_contradict_is_named_and_can_be_left_out(make_page, folder, monkeypatch):
     from InteractiveSegLib.context import outliers
 
@@ -229,7 +243,7 @@ def test_an_example_that_the_others_contradict_is_named_and_can_be_left_out(make
         context.add(image + number, mask | (image > 31))
     examples.checkButton.click()
     stage.settle()
-    assert "4 examples are in use, which is too few" in stage.panel.statusLabel.text
+    assert "Examples of 4 cases are in use, which is too few" in stage.panel.statusLabel.text
     context.add(image + 9, mask | (image < 9))
     monkeypatch.setattr(outliers, "asking", lambda model: lambda examples, image, spacing: np.arange(64).reshape(8, 8) > 31)
     examples.checkButton.click()
