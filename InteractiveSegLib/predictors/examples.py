@@ -76,9 +76,9 @@ class Examples:
         enabled = tuple(info.id for info in self.context.infos() if info.enabled)
         for gone in self._read.keys() - set(enabled):
             del self._read[gone]
-        for fresh in (entry_id for entry_id in enabled if entry_id not in self._read):
-            self._read[fresh] = example_of(self.context.read(fresh), self.network.size, self.window)
-        return enabled
+        for entry in self.context.whole(entry_id for entry_id in enabled if entry_id not in self._read):
+            self._read[entry.info.id] = example_of(entry, self.network.size, self.window)
+        return tuple(entry_id for entry_id in enabled if entry_id in self._read)
 
     def side(self, ids: Ids) -> float:
         """How large the object usually is, mm."""
