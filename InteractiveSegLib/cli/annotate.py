@@ -26,7 +26,7 @@ results, in STUDY/annotations or -o FOLDER:
   study.sqlite            the state; context.sqlite: the accepted examples (see `interactive-seg context`)
 
 prompts file: positions are voxels K,J,I (R,C in a picture), in the order in which they are given; a named case is accepted
-after its last prompt.
+after its last prompt, one without any only where the model has an answer by itself.
   {"format": "interactive-seg prompts 1", "cases": {
     "patient01": [{"click": [12, 80, 77]}, {"click": [12, 20, 30], "positive": false}, {"undo": true}],
     "patient02": [{"box": [[9, 40, 40], [15, 96, 90]]}, {"scribble": [[12, 60, 61], [12, 60, 62], [12, 61, 63]]},
