@@ -253,16 +253,17 @@ class InteractiveSession:
         case: what the user calls the case; only a keyed hash of it is kept. Accepting again replaces what was accepted before.
         """
         from .acceptance import accepted_entries
+        from .context import make_entry
 
         if self.context is None:
             raise InteractiveSegError("This session has no context to add to: make it with context=ContextSet().")
         entries = accepted_entries(self, self._memory.slices, case)
         if not entries:
             raise InteractiveSegError("No slice with a mask was predicted yet: segment at least one before accepting.")
-        for key, entry in entries.items():
-            if key in self._accepted:
-                self.context.remove(self._accepted[key])
-            self._accepted[key] = self.context.add(**entry).id
+        fresh = {key: make_entry(**entry) for key, entry in entries.items()}
+        self.context.put(fresh.values())
+        self.context.remove(*{self._accepted[key] for key in fresh if key in self._accepted}.intersection(self.context.ids()))
+        self._accepted.update((key, entry.info.id) for key, entry in fresh.items())
         return tuple(self._accepted[key] for key in entries)
 
     def warm_up(self) -> None:

@@ -16,9 +16,9 @@ def draw_pictures(context, ids: list[str], progress: Progress) -> dict[str, Path
 
     folder = Path(tempfile.mkdtemp(prefix="InteractiveSeg"))
     paths = {}
-    for number, example in enumerate(ids, start=1):
-        paths[example] = folder / f"{number}.png"
-        draw_tile(context.read(example)).save(paths[example])
+    for number, entry in enumerate(context.whole(ids), start=1):
+        paths[entry.info.id] = folder / f"{number}.png"
+        draw_tile(entry).save(paths[entry.info.id])
         progress(number, len(ids))
     return paths
 

@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.context import ContextStore
+from InteractiveSegLib.context import ContextStore, as_task
 
 from . import structures
 from .rounds import rounds_line
@@ -132,7 +132,7 @@ class Workbench(slicer.util.VTKObservationMixin):
         if task not in self._contexts:
             folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "InteractiveSeg"
             folder.mkdir(parents=True, exist_ok=True)
-            self._contexts[task] = ContextStore(folder / "context.sqlite").open("Segment Editor", task)
+            self._contexts[task] = ContextStore(folder / "context.sqlite").open("Segment Editor", as_task(task))
         return self._contexts[task]
 
     def context_of(self, editor_node):

@@ -34,7 +34,7 @@ class CaseFile:
 
 
 def find_cases(study: Path, leave_out: Collection[Path] = ()) -> list[CaseFile]:
-    """Every case below a folder, by name. leave_out: folders that hold results or references."""
+    """Every case below a folder. leave_out: folders that hold results or references."""
     if not check_path(study).is_dir():
         raise InteractiveSegError(f"{study} is not a folder: give the folder that holds the cases.")
     skipped = {path.resolve() for path in leave_out}
@@ -56,7 +56,7 @@ def find_cases(study: Path, leave_out: Collection[Path] = ()) -> list[CaseFile]:
     stems = Counter(stem(source) for source in images)
     files = [CaseFile(stem(s) if stems[stem(s)] == 1 else s, s, title=PurePosixPath(s).name) for s in images]
     found = [*files, *series_cases(study, others)]
-    return sorted(with_own_names(found), key=lambda case: case.name)
+    return with_own_names(found)
 
 
 def result_of(image: Path) -> Path:

@@ -15,6 +15,7 @@ from ..types import InteractiveSegError
 from .actions import replace_bytes
 from .state import ACCEPTED, EDITED, CaseRecord
 
+TABLE, PROMPTS = "cases.csv", "prompts.json"
 HEADER = ("order", "case", "status", "prompts", "seconds", "volume_ml", "voxels", "dice", "note")
 OLD = 3600  # seconds
 WINDOW = 5  # cases over which the curve's line is averaged
@@ -35,6 +36,17 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > OLD:
                 part.unlink()
+
+
+def keep_outputs(output: Path, mark: str) -> None:
+    """Rename what a study has told of its tasks, when its file is lost, so that nothing emptier is written over it."""
+    for name in (TABLE, PROMPTS):
+        for path in output.glob(f"*/{name}"):
+            path.rename(marked(path, mark))
+
+
+def marked(path: Path, mark: str) -> Path:
+    return path.with_name(f"{path.stem}.{mark}{path.suffix}")
 
 
 def in_order(cases: Sequence[CaseRecord]) -> list[CaseRecord]:

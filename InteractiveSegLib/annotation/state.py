@@ -3,9 +3,13 @@ so it holds file names, relative to the study. Knows no images."""
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ..database import Database, now
@@ -59,7 +63,7 @@ COLUMNS = tuple(field.name for field in fields(CaseRecord))
 
 
 class StudyState(Database):
-    """The file of a study, for all its tasks. path: ends in .sqlite; made when it is not there."""
+    """The file of a study, for all its tasks. path: ends in .sqlite; made when it is not there. rescue: see Database."""
 
     title = "study file"
     application = 0x53545559
@@ -74,6 +78,10 @@ class StudyState(Database):
         "CREATE TABLE journal (file INTEGER NOT NULL REFERENCES files (id), task TEXT NOT NULL, position INTEGER NOT NULL, "
         "action TEXT NOT NULL, time TEXT NOT NULL, PRIMARY KEY (file, task, position))",
     )
+
+    def __init__(self, path: Path | str, rescue: Callable[[str], str]) -> None:
+        self.rescue = rescue
+        super().__init__(path)
 
     def fill(self, db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO study VALUES (?)", (secrets.token_hex(16),))
@@ -96,11 +104,12 @@ class StudyState(Database):
                                (name, *key, case.title))
 
     def records(self, task: str) -> list[CaseRecord]:
-        """Every case by name, with the work on one task."""
+        """Every case by name, 2 before 10, with the work on one task."""
         columns = ", ".join(COLUMNS[:4] + tuple(f"work.{name}" for name in COLUMNS[4:]))
         with self.transaction() as db:
-            rows = db.execute(f"SELECT {columns} FROM files LEFT JOIN work ON work.file = files.id AND work.task = ? "
-                              "ORDER BY files.name", (task,)).fetchall()
+            rows = db.execute(f"SELECT {columns} FROM files LEFT JOIN work ON work.file = files.id AND work.task = ?",
+                              (task,)).fetchall()
+        rows.sort(key=lambda row: natural(row[0]))
         return [CaseRecord(*row) if row[4] is not None else CaseRecord(*row[:4]) for row in rows]
 
     def record(self, name: str, task: str) -> CaseRecord:
@@ -148,6 +157,12 @@ class StudyState(Database):
 
     def set_status(self, name: str, task: str, status: str, **values: Any) -> None:
         """Change the status of a case, and other columns of CaseRecord with it. An accepted one gets its rank here."""
+        with self.changing(name, task, status, **values):
+            pass
+
+    @contextmanager
+    def changing(self, name: str, task: str, status: str, **values: Any) -> Iterator[None]:
+        """The same, unless what is done meanwhile fails. Other processes see and change nothing before the end."""
         with self.transaction() as db:
             file = file_id(db, name)
             db.execute("INSERT OR IGNORE INTO work (file, task, status, changed) VALUES (?, ?, ?, ?)", (file, task, TODO, now()))
@@ -156,6 +171,20 @@ class StudyState(Database):
                            "WHERE file = ? AND task = ? AND rank IS NULL", (task, file, task))
             values = {**values, "status": status, "changed": now()}
             db.execute(UPDATE.format(", ".join(f"{column} = ?" for column in values)), (*values.values(), file, task))
+            yield
+
+    @contextmanager
+    def unaccepted(self, task: str) -> Iterator[list[str]]:
+        """The names of all cases that are not accepted. No process can change that before the end."""
+        with self.transaction() as db:
+            rows = db.execute("SELECT name FROM files WHERE id NOT IN (SELECT file FROM work WHERE task = ? AND status = ?)",
+                              (task, ACCEPTED))
+            yield [row[0] for row in rows]
+
+
+def natural(name: str) -> tuple:
+    """By which names are sorted as people do: p2 before p10."""
+    return tuple(int(part) if n % 2 else part for n, part in enumerate(re.split(r"(\d+)", name))), name
 
 
 def file_id(db: sqlite3.Connection, name: str) -> int:

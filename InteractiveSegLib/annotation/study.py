@@ -3,14 +3,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..context import ContextStore, outliers
+from ..context import ContextEntry, ContextStore, check_task, make_entry, outliers
 from ..io import LoadedImage, Segment, read_dicom_seg, read_image, read_mask, write_dicom_seg, write_segmentation
 from ..models import find_family
 from ..session import InteractiveSession
@@ -19,11 +21,10 @@ from ..types import InteractiveSegError
 from .actions import repeatable, write_prompts
 from .case import OpenCase
 from .cases import STATE, find_cases, find_reference
-from .results import draw_curve, make_folder, sweep, write_table
+from .results import PROMPTS, TABLE, draw_curve, keep_outputs, make_folder, marked, sweep, write_table
 from .state import ACCEPTED, EDITED, PROGRESS, SKIPPED, TODO, CaseRecord, StudyState
 
 log = logging.getLogger(__name__)
-TASK = re.compile(r"\w[\w .,()+-]{0,59}")
 RESULTS = "annotations"  # the results' folder inside the study, unless another one is given
 
 
@@ -44,43 +45,42 @@ class Study:
 
     def __init__(self, folder: Path | str, task: str, output: Path | str | None = None, references: Path | str | None = None,
                  label: int | None = None, context: Path | str | None = None, frame: int | None = None, **options: Any) -> None:
-        if not TASK.fullmatch(task):
-            raise InteractiveSegError(f"Got the task {task!r}, expected the name of a structure: use letters, digits and spaces.")
-        self.folder, self.task = Path(folder), task
+        self.folder, self.task = Path(folder), check_task(task)
         self.output = Path(output) if output is not None else self.folder / RESULTS
         self.results = self.output / folder_of(task)
         self.references = Path(references) if references is not None else None
         if self.references is not None and not self.references.is_dir():
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
         self.family = find_family(options.get("model", "scribbleprompt"))
-        self.label, self.frame = label, frame
+        self.label, self.frame, self.store = label, frame, context
         self.options = {**options, "targets": options.get("targets") or self._targets(options.get("weights"))}
         if self.output.resolve() == self.folder.resolve():
             raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
         found = find_cases(self.folder, [path for path in (self.output, self.references) if path is not None])
+        state = self.output / STATE
+        if not found and not (state.is_file() and StudyState(state, self._rescue).records(task)):
+            raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
         make_folder(self.output)
-        self.state = StudyState(self.output / STATE)
+        self.state = StudyState(state, self._rescue)
         for other in self.state.tasks():
             if other != task and folder_of(other).casefold() == folder_of(task).casefold():
                 raise InteractiveSegError(f"The study has the task {other!r}, whose results lie where those of {task!r} would: "
                                           "write it like that, or take another name.")
         make_folder(self.results)
         self.state.put_files(found)
-        store = ContextStore(context if context is not None else self.output / "context.sqlite")
+        store = ContextStore(self.store if self.store is not None else self.output / "context.sqlite")
         self.context = store.open(self.state.identity(), task)
         self.case: OpenCase | None = None
         self.make_session(LoadedImage(np.zeros((2, 2, 2)), np.eye(4), "", ""))  # so that a wrong option is said before any work
-        if not found and not self.cases:
-            raise InteractiveSegError(f"{self.folder} holds no image: give a folder with NIfTI, NRRD, MHA, PNG or DICOM files.")
-        self.forget(case.name for case in self.cases if case.status != ACCEPTED)  # left by a process that was killed
-        sweep(self.results)
+        self.forget()  # what was left by a process that was killed
+        sweep(self.output)
         self.write_results()
 
     # what is there
 
     @property
     def cases(self) -> list[CaseRecord]:
-        """All cases by name."""
+        """All cases by name, 2 before 10."""
         return self.state.records(self.task)
 
     def record(self, name: str) -> CaseRecord:
@@ -168,28 +168,32 @@ class Study:
         return (found,)
 
     def accept(self) -> CaseRecord:
-        """Keep the open case's mask: files, context, table, curve. An empty mask says that the structure is not there."""
+        """Keep the open case's mask: files, context, table, curve. An empty mask says that the structure is not there.
+
+        A case whose slices can be no examples is accepted without, and its note says why.
+        """
         case = self._open_case()
         record = self.record(case.name)
+        entries, notes = self._examples(case)
         path = self.mask_file(case.name)
         make_folder(path.parent)
         write_segmentation(path, case.mask, case.image.affine, [Segment(self.task)])
-        notes = [EDITED] if case.by_hand else []
+        notes += [EDITED] if case.by_hand else []
         if record.is_dicom:
             try:
                 write_dicom_seg(self.dicom_file(case.name), case.mask, case.image.affine, self.folder / record.source,
                                 record.series, self.frame, self.task, self.family.title)
             except InteractiveSegError as error:  # the mask is safe in the other file
                 notes.append(f"no DICOM SEG: {error}")
-        if self.family.contextual:
-            self.forget([case.name])
-            for example in case.examples():
-                self.context.add(**example)
-        self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join(notes), **case.results())
+        note = self._relative("; ".join(notes))
+        with self.state.changing(case.name, self.task, ACCEPTED, note=note, **case.results()):  # see `forget`
+            if self.family.contextual:
+                self._drop([case.name])
+                self.context.put(entries)
         self.case = None
         doubted = self.doubt(case.name) if self.family.contextual else ""
         if doubted:
-            self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join([*notes, doubted]))
+            self.state.set_status(case.name, self.task, ACCEPTED, note="; ".join(filter(None, [note, doubted])))
         self.write_results()
         return self.record(case.name)
 
@@ -231,24 +235,28 @@ class Study:
         return self.record(name)
 
     def put_off(self, name: str, status: str, reason: str) -> CaseRecord:
-        """Note why a case could not be worked on. It keeps the status that it had, and nothing of it is deleted."""
-        self.state.set_status(name, self.task, status, note=reason)
+        """Note why a case could not be worked on. It keeps the status that it had, and nothing of it is deleted.
+
+        Paths in the reason are noted as seen from the study's folder.
+        """
+        self.state.set_status(name, self.task, status, note=self._relative(reason))
         if self.case is not None and self.case.name == name:
             self.case = None
         self.write_results()
         return self.record(name)
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Remove the examples of cases from the context: an example counts only while its case is accepted."""
-        digests = {self.context.digest(name) for name in names}
-        for info in self.context.infos():
-            if info.provenance.case in digests:
-                self.context.remove(info.id)
+    def forget(self) -> None:
+        """Remove the examples of all cases that are not accepted from the context: an example counts only while its case is.
+
+        No other process accepts a case meanwhile, so that nothing is removed that belongs to an accepted one.
+        """
+        with self.state.unaccepted(self.task) as names:
+            self._drop(names)
 
     def write_results(self) -> None:
         """The table and the curve as files, from what is known of the cases."""
         cases = self.cases
-        write_table(self.results / "cases.csv", cases)
+        write_table(self.results / TABLE, cases)
         draw_curve(self.results / "curve.png", cases, self.task)
 
     def write_prompts(self, path: Path) -> None:
@@ -263,9 +271,44 @@ class Study:
             raise InteractiveSegError("No case is open: open one first.")
         return self.case
 
+    def _examples(self, case: OpenCase) -> tuple[list[ContextEntry], list[str]]:
+        """What a case teaches; none, and a sentence on it, where a slice can be no example."""
+        try:
+            return [make_entry(**example) for example in case.examples()] if self.family.contextual else [], []
+        except InteractiveSegError as error:
+            return [], [f"no example for other cases: {error}"]
+
+    def _drop(self, names: Iterable[str]) -> None:
+        digests = {self.context.digest(name) for name in names}
+        gone = [info.id for info in self.context.infos() if info.provenance.case in digests]
+        if gone:
+            self.context.remove(*gone)
+
+    def _relative(self, text: str) -> str:
+        """A sentence with its paths as seen from the study's folder: tables and pages are handed on."""
+        for root in (path for path in (self.folder, self.output, self.references) if path is not None):
+            seen = os.path.relpath(root, self.folder)
+            prefix = "" if seen == os.curdir else f"{seen}{os.sep}"
+            for said in {str(root), str(root.absolute()), str(root.resolve())}:
+                text = re.sub(rf"(?<![\w./\\-]){re.escape(said + os.sep)}", lambda _, prefix=prefix: prefix, text)
+        return text
+
+    def _rescue(self, mark: str) -> str:
+        """Keep the outputs of a study whose file is damaged; how to do again what was said, in words."""
+        keep_outputs(self.output, mark)
+        said = marked(self.results / PROMPTS, mark)
+        if not said.is_file():
+            return ""
+        options = {name: self.options.get(name) for name in ("model", "mode", "weights", "axis", "window")}
+        options = {"references": self.references, "label": self.label, "context": self.store, "frame": self.frame, **options}
+        words = ["interactive-seg", "annotate", self.folder, "--task", self.task, "-o", self.output, "--prompts", said]
+        for name, value in options.items():
+            words += [f"--{name}", ",".join(map(str, value)) if name == "window" else value] if value is not None else []
+        return f"; `{shlex.join(map(str, words))}` says again all that was said, and accepts every case of that file"
+
     def _take_back(self, name: str, status: str, note: str) -> None:
         self.state.set_status(name, self.task, status, note=note, voxels=None, volume_ml=None, dice=None)
-        self.forget([name])
+        self.forget()
         if self.case is not None and self.case.name == name:
             self.case = None
         self.write_results()

@@ -26,7 +26,7 @@ results, in STUDY/annotations or -o FOLDER:
   study.sqlite            the state; context.sqlite: the accepted examples (see `interactive-seg context`)
 
 prompts file: positions are voxels K,J,I (R,C in a picture), in the order in which they are given; a named case is accepted
-after its last prompt.
+after its last prompt, one without any only where the model has an answer by itself.
   {"format": "interactive-seg prompts 1", "cases": {
     "patient01": [{"click": [12, 80, 77]}, {"click": [12, 20, 30], "positive": false}, {"undo": true}],
     "patient02": [{"box": [[9, 40, 40], [15, 96, 90]]}, {"scribble": [[12, 60, 61], [12, 60, 62], [12, 61, 63]]},
@@ -145,7 +145,23 @@ def annotate_all(study, args: argparse.Namespace, prompts: dict) -> Iterator:
         if args.robot and args.label is not None and not case.reference.any():
             print(f"{name}: its reference has no voxel of --label {args.label}, and counts as empty", file=sys.stderr)
         prompt_case(case, args, actions, afresh)
-        yield study.accept()
+        try:
+            if not args.robot:
+                check_answer(case)
+            record = study.accept()
+        except InteractiveSegError as error:
+            print(f"{name}: put off, {error}", file=sys.stderr)
+            record = study.put_off(name, "in progress" if case.actions else before, str(error))
+        yield record
+
+
+def check_answer(case) -> None:
+    """One sentence where nothing says what a case's mask is, neither a prompt nor a model that needs none."""
+    from ..annotation.actions import repeatable
+
+    if not (repeatable(case.actions) or case.mask.any()) and (case.session.notice or not case.can_predict):
+        raise InteractiveSegError("No prompt is given for it, and the model has no answer before one: add a prompt, or "
+                                  '{"reset": true} if its mask is to be empty.')
 
 
 def nothing_to_learn_from(study) -> str:
@@ -229,10 +245,11 @@ def line_of(record, count: int) -> str:
 def finish(study, given: Path | None) -> None:
     """Write the page and the prompts, and say where all of it lies. given: the user's file of prompts, which stays as it is."""
     from ..annotation.page import write_page
+    from ..annotation.results import PROMPTS, TABLE
 
     study.write_results()
     page = write_page(study)
-    said = study.results / "prompts.json"
+    said = study.results / PROMPTS
     if given is None or given.resolve() != said.resolve():
         study.write_prompts(said)
     cases = study.cases
@@ -241,4 +258,4 @@ def finish(study, given: Path | None) -> None:
         print(f"\n{len(left)} of {len(cases)} cases are left:")
         for case in left[:20]:
             print(line_of(case, len(cases)) + f"  {case.title}")
-    print(f"\nreport: {page}\ntable:  {study.results / 'cases.csv'}")
+    print(f"\nreport: {page}\ntable:  {study.results / TABLE}")

@@ -69,10 +69,11 @@ def run(args: argparse.Namespace) -> int:
     elif args.action == "import":
         print(f"{import_context(args.file, chosen)} new entries, {len(chosen)} altogether")
     else:
-        change = {"disable": lambda entry: chosen.set_enabled(entry, False),
-                  "enable": lambda entry: chosen.set_enabled(entry, True), "remove": chosen.remove}[args.action]  # fmt: skip
-        for entry in [find_entry(chosen, text) for text in args.entries]:
-            change(entry)
+        entries = dict.fromkeys(find_entry(chosen, text) for text in args.entries)
+        if args.action == "remove":
+            chosen.remove(*entries)
+        for entry in entries if args.action != "remove" else ():
+            chosen.set_enabled(entry, args.action == "enable")
         infos = chosen.infos()
         print(f"{sum(info.enabled for info in infos)} of {len(infos)} entries are used")
     return 0
@@ -119,7 +120,7 @@ def show(chosen, path: Path, most: int, names: dict[str, str]) -> None:
     infos = chosen.infos()[-max(most, 1):]
     if not infos:
         raise InteractiveSegError("The set has no entries yet, so there is nothing to show: accept a case first.")
-    sheet = contact_sheet([chosen.read(info.id) for info in infos])
+    sheet = contact_sheet(list(chosen.whole(info.id for info in infos)))
     try:
         sheet.save(path)
     except OSError as error:
@@ -148,7 +149,7 @@ def check(chosen, weights: Path | None, names: dict[str, str]) -> None:
 
 def find_entry(chosen, text: str) -> str:
     """The id that begins so."""
-    found = [info.id for info in chosen.infos() if info.id.startswith(text)]
+    found = [entry_id for entry_id in chosen.ids() if entry_id.startswith(text)]
     if len(found) != 1:
         raise InteractiveSegError(f"{len(found)} entries begin with {text!r}: `interactive-seg context list` gives the ids.")
     return found[0]

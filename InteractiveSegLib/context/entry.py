@@ -1,6 +1,6 @@
 """One example of a context: a slice, its mask, where they lie, and where they come from; and its form as bytes.
 
-Nothing that names a person fits in: a case is a hash, a model a short word, weights a hash. Numpy only.
+Nothing that names a person fits in: a case and weights are hashes, a model and prompts words of this library's. Numpy only.
 """
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import hashlib
 import json
 import math
 import re
+import secrets
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..database import now
+from ..models import FAMILIES
+from ..prompts import Box, Click, Lasso, Scribble
 from ..types import InteractiveSegError
 
 MAX_SIDE = 8192  # pixels
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
-HEX = re.compile(r"([0-9a-f]{16,64})?")
-WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
+KINDS = tuple(kind.__name__ for kind in (Click, Box, Scribble, Lasso))
+CASE = re.compile(r"([0-9a-f]{32})?")
+WEIGHTS = re.compile(r"([0-9a-f]{64})?")
+MODEL = re.compile("|".join(("", *map(re.escape, FAMILIES))))
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -37,7 +42,8 @@ class Provenance:
     """Where an example comes from.
 
     case: `ContextSet.digest` of what the user calls the case, or "". axis, index: which slice of a volume's array.
-    prompts: how many of each kind were used, such as {"Click": 3}. model: its name; weights: SHA-256 of the file, or "".
+    prompts: how many of each of KINDS were used, such as {"Click": 3}. model: its name as `list_families` gives it; weights:
+    SHA-256 of the file; either may be "".
     """
 
     case: str = ""
@@ -49,13 +55,12 @@ class Provenance:
     time: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
-        for name, rule in (("case", HEX), ("weights", HEX), ("model", WORD), ("time", TIME)):
+        for name, rule in (("case", CASE), ("weights", WEIGHTS), ("model", MODEL), ("time", TIME)):
             value = getattr(self, name)
             require(isinstance(value, str) and rule.fullmatch(value) is not None, f"the {name} {value!r}")
         require(is_count(self.axis) and self.axis <= 2 and is_count(self.index), f"the slice {self.axis!r}, {self.index!r}")
         prompts = self.prompts if isinstance(self.prompts, dict) else {"?": None}
-        require(all(isinstance(k, str) and WORD.fullmatch(k) and is_count(n) for k, n in prompts.items()),
-                f"the prompts {self.prompts!r}")
+        require(all(kind in KINDS and is_count(n) for kind, n in prompts.items()), f"the prompts {self.prompts!r}")
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,33 @@ class ContextEntry:
     info: EntryInfo
     image: np.ndarray
     mask: np.ndarray
+
+
+def make_entry(image: np.ndarray, mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0), affine: np.ndarray | None = None,
+               provenance: Provenance | None = None) -> ContextEntry:
+    """A new entry from what `ContextSet.add` takes; InteractiveSegError for what can be none."""
+    image, mask = np.asarray(image), np.asarray(mask)
+    if image.ndim != 2 or not image.size or image.shape != mask.shape or image.dtype.name not in DTYPES:
+        raise InteractiveSegError(f"Got an image {image.shape} of {image.dtype} and a mask {mask.shape} for the context, "
+                                  "expected one slice and its mask of equal shape: give (rows, columns) of one of "
+                                  f"{', '.join(DTYPES)}.")
+    if mask.dtype.kind not in "biuf":
+        raise InteractiveSegError(f"Got a mask of {mask.dtype} for the context, expected bool or numbers: give 1 in the object.")
+    if max(image.shape) > MAX_SIDE:
+        raise InteractiveSegError(f"Got a slice of {image.shape[0]} x {image.shape[1]} pixels for the context, expected at most "
+                                  f"{MAX_SIDE} along a side: give a part of it, or one with larger pixels.")
+    numbers, matrix = (np.asarray(given) for given in (spacing, np.eye(4) if affine is None else affine))
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iuf" or not ((numbers > 0) & np.isfinite(numbers)).all():
+        raise InteractiveSegError(f"Got the spacing {spacing!r} for the context, expected the pixels' height and width in mm: "
+                                  "give two numbers above 0.")
+    if matrix.shape != (4, 4) or matrix.dtype.kind not in "iuf" or not np.isfinite(matrix).all():
+        raise InteractiveSegError(f"Got an affine {matrix.shape} of {matrix.dtype} for the context, expected 4x4 finite numbers: "
+                                  "give the volume's, or leave it out.")
+    mask = mask > 0.5
+    rows = None if affine is None else tuple(float(n) for n in matrix.ravel())
+    info = EntryInfo(secrets.token_hex(16), image.shape, image.dtype.name, tuple(float(n) for n in numbers), rows,
+                     provenance or Provenance(), digest_of(*to_bytes(image, mask)))
+    return ContextEntry(info, image.copy(), mask)
 
 
 def info_to_json(info: EntryInfo) -> str:

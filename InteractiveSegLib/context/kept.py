@@ -49,9 +49,10 @@ def size_of(value: Any) -> int:
 kept = Kept()  # of the process
 
 
-def description_of(context: ContextSet, info: EntryInfo) -> np.ndarray:
-    """The vector that an entry is chosen by."""
-    return kept.get(("description", info.id, info.sha256), lambda: describe(context.read(info.id).image))
+def description_of(context: ContextSet, info: EntryInfo) -> np.ndarray | None:
+    """The vector that an entry is chosen by; None where its pixels are damaged, of which the context warns."""
+    return kept.get(("description", info.id, info.sha256),
+                    lambda: next((describe(entry.image) for entry in context.whole([info.id])), None))
 
 
 def number_of(context: ContextSet, entry_id: str, key: str, make: Callable[[], float]) -> float:

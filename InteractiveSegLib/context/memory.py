@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from ..types import InteractiveSegError
-from .entry import DTYPES, ContextEntry, EntryInfo, Provenance, digest_of, to_bytes
+from .entry import ContextEntry, EntryInfo, Provenance, make_entry
 
 
 class ContextSet:
@@ -21,7 +21,8 @@ class ContextSet:
         self.numbers: dict[tuple[str, str], float] = {}
 
     def digest(self, text: str) -> str:
-        """A hash for a case's name or path. It is keyed with this set's secret, so that guessing names does not help."""
+        """A hash for a case's name or path, 32 hexadecimal digits. It is keyed with this set's secret: who has an exported file
+        cannot check guesses of names, but who has a store has its key and can."""
         return hashlib.sha256(self.salt + text.encode("utf8")).hexdigest()[:32]
 
     def add(self, image: np.ndarray, mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0),
@@ -30,32 +31,32 @@ class ContextSet:
 
         spacing: (row, column) in mm. affine: 4x4 of the volume, (i, j, k, 1) -> RAS mm.
         """
-        image, mask = np.asarray(image), np.asarray(mask)
-        if image.ndim != 2 or image.shape != mask.shape or image.dtype.name not in DTYPES:
-            raise InteractiveSegError(f"Got an image {image.shape} of {image.dtype} and a mask {mask.shape} for the context, "
-                                      "expected one slice and its mask of equal shape: give (rows, columns) of one of "
-                                      f"{', '.join(DTYPES)}.")
-        mask = mask > 0.5
-        rows = None if affine is None else tuple(float(n) for n in np.asarray(affine).ravel())
-        info = EntryInfo(secrets.token_hex(16), image.shape, image.dtype.name, tuple(float(n) for n in spacing), rows,
-                         provenance or Provenance(), digest_of(*to_bytes(image, mask)))
-        self.put([ContextEntry(info, image.copy(), mask)])
-        return info
+        entry = make_entry(image, mask, spacing, affine, provenance)
+        self.put([entry])
+        return entry.info
 
     def enabled(self) -> list[ContextEntry]:
         """The entries that a prediction uses."""
-        return [self.read(info.id) for info in self.infos() if info.enabled]
+        return list(self.whole(info.id for info in self.infos() if info.enabled))
 
     def __len__(self) -> int:
         return len(self.infos())
 
-    def put(self, entries: Sequence[ContextEntry]) -> None:
+    def put(self, entries: Iterable[ContextEntry]) -> None:
         """Add whole entries, all of them or none."""
-        self.kept.update((entry.info.id, entry) for entry in entries)
+        self.kept.update({entry.info.id: entry for entry in entries})
+
+    def ids(self) -> tuple[str, ...]:
+        """Of every entry, damaged ones too."""
+        return tuple(self.kept)
 
     def infos(self) -> tuple[EntryInfo, ...]:
-        """Every entry but for the pixels."""
+        """Every entry but for the pixels. Damaged ones are left out, with a warning that says how to remove them."""
         return tuple(entry.info for entry in self.kept.values())
+
+    def whole(self, ids: Iterable[str]) -> Iterator[ContextEntry]:
+        """Those of some entries that are still there, one after the other. Damaged ones are left out in the same way."""
+        return (self.kept[entry_id] for entry_id in ids if entry_id in self.kept)
 
     def read(self, entry_id: str) -> ContextEntry:
         """One entry with its pixels."""
@@ -68,10 +69,12 @@ class ContextSet:
         entry = self.read(entry_id)
         self.kept[entry_id] = replace(entry, info=replace(entry.info, enabled=enabled))
 
-    def remove(self, entry_id: str) -> None:
-        """Forget an entry."""
-        self.read(entry_id)
-        del self.kept[entry_id]
+    def remove(self, *entry_ids: str) -> None:
+        """Forget entries, all of them or none."""
+        for entry_id in entry_ids:
+            self.read(entry_id)
+        for entry_id in entry_ids:
+            self.kept.pop(entry_id, None)
 
     def recall(self, entry_id: str, key: str) -> float | None:
         """What was remembered of an entry under a key; None where nothing was."""

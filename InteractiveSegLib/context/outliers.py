@@ -96,7 +96,7 @@ def doubt(context: ContextSet, case: str, predict: Predict, weights: str = "") -
     """
     grouped: dict[str, list[EntryInfo]] = {}
     for info in context.infos():
-        if info.enabled:
+        if info.enabled and description_of(context, info) is not None:
             grouped.setdefault(case_of(info), []).append(info)
     cases = list(grouped.values())
     at = list(grouped).index(case) if case in grouped else 0

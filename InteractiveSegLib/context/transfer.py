@@ -5,17 +5,19 @@ import json
 import secrets
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..types import InteractiveSegError
-from .entry import ContextEntry, from_bytes, info_from_json, info_to_json, to_bytes
+from .entry import ContextEntry, EntryInfo, from_bytes, info_from_json, info_to_json, to_bytes
 from .memory import ContextSet
 
 FORMAT = "interactive-seg context 1"
 LIST = "context.json"
-MAX_ENTRIES = 10_000
-MAX_LIST = 64 * 2**20  # bytes
-MAX_PIXELS = 2 * 2**30  # bytes of all entries together
+MAX_ENTRIES = 100_000
+MAX_LINE = 4096  # bytes of the list for each entry; an entry's own pixels are bounded by its sides
+MAX_PIXELS = 64 * 2**30  # bytes of all entries together
 
 
 def names(index: int) -> tuple[str, str]:
@@ -24,47 +26,57 @@ def names(index: int) -> tuple[str, str]:
 
 
 def export_context(context: ContextSet, path: Path | str) -> int:
-    """Write all entries of a set to one file, and give their number. Nothing is there until all of it is."""
+    """Write all entries of a set to one file, and give their number. Nothing is there until all of it is.
+
+    Damaged entries are left out with a warning. InteractiveSegError for more than `import_context` would take.
+    """
     path = Path(path)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     infos = context.infos()
+    if too_much(infos):
+        raise InteractiveSegError(f"The set has {len(infos)} entries of {pixels(infos) / 2**30:.1f} GiB, expected up to "
+                                  f"{MAX_ENTRIES} of {MAX_PIXELS / 2**30:.0f} GiB in one file: hand on a copy of the store "
+                                  "itself, or remove some.")
+    entries = []
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
-            entries = [json.loads(info_to_json(info)) for info in infos]
-            file.writestr(LIST, json.dumps({"format": FORMAT, "entries": entries}, indent=1))
-            for index, info in enumerate(infos):
-                entry = context.read(info.id)
+            for index, entry in enumerate(context.whole(info.id for info in infos)):
+                entries.append(json.loads(info_to_json(entry.info)))
                 for name, data in zip(names(index), to_bytes(entry.image, entry.mask)):
                     file.writestr(name, data)
+            file.writestr(LIST, json.dumps({"format": FORMAT, "entries": entries}, indent=1))
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InteractiveSegError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
-    return len(infos)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(entries)
 
 
 def import_context(path: Path | str, context: ContextSet) -> int:
     """Add the entries of an exported file that the set does not have, all or none, and give their number.
 
-    Members, sizes, counts, types and hashes are checked before anything is kept; nothing is unpacked to disk.
+    Members, sizes, counts and types are checked before anything is unpacked, hashes as it is; only one entry is unpacked at a
+    time, and nothing to disk but into the set.
     """
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as file:
-            entries = read_entries(file, {info.id for info in context.infos()})
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise refused(path, str(error)) from error
-    except InteractiveSegError as error:
-        raise refused(path, str(error).rstrip(".")) from error
-    context.put(entries)
-    return len(entries)
+    with refusing(path):
+        file = zipfile.ZipFile(path)
+    with file:
+        with refusing(path):
+            infos = read_list(file)
+        known = set(context.ids())
+        fresh = [(names(index), info) for index, info in enumerate(infos) if info.id not in known]
+        context.put(unpacked(file, path, fresh))
+    return len(fresh)
 
 
-def read_entries(file: zipfile.ZipFile, known: set[str]) -> list[ContextEntry]:
-    """The entries that are not known, checked."""
+def read_list(file: zipfile.ZipFile) -> list[EntryInfo]:
+    """The entries of a file, checked against its members."""
     members = {member.filename: member.file_size for member in file.infolist()}
-    if members.get(LIST, MAX_LIST + 1) > MAX_LIST:
-        raise InteractiveSegError(f"it has no {LIST}")
+    most = MAX_LINE * len(members)
+    if members.get(LIST, most + 1) > most:
+        raise InteractiveSegError(f"it has no {LIST}, or one that is too long")
     try:
         table = json.loads(file.read(LIST))
         listed = table["entries"] if table["format"] == FORMAT else None
@@ -76,10 +88,37 @@ def read_entries(file: zipfile.ZipFile, known: set[str]) -> list[ContextEntry]:
     expected = {name: size for index, info in enumerate(infos) for name, size in zip(names(index), info.sizes)}
     if members != {LIST: members[LIST], **expected} or len(members) != len(file.infolist()):
         raise InteractiveSegError("its members or their sizes are not the listed ones")
-    if len({info.id for info in infos}) != len(infos) or sum(expected.values()) > MAX_PIXELS:
+    if len({info.id for info in infos}) != len(infos) or too_much(infos):
         raise InteractiveSegError("an entry is listed twice, or all together are too large")
-    return [from_bytes(info, *(file.read(name) for name in names(index)))
-            for index, info in enumerate(infos) if info.id not in known]
+    return infos
+
+
+def unpacked(file: zipfile.ZipFile, path: Path, wanted: Sequence[tuple[tuple[str, str], EntryInfo]]) -> Iterator[ContextEntry]:
+    """Entries with their pixels, one after the other."""
+    for members, info in wanted:
+        with refusing(path):
+            entry = from_bytes(info, *map(file.read, members))
+        yield entry
+
+
+def pixels(infos: Sequence[EntryInfo]) -> int:
+    """Bytes of all entries, unpacked."""
+    return sum(sum(info.sizes) for info in infos)
+
+
+def too_much(infos: Sequence[EntryInfo]) -> bool:
+    return len(infos) > MAX_ENTRIES or pixels(infos) > MAX_PIXELS
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """What is wrong with a file as one sentence."""
+    try:
+        yield
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise refused(path, str(error)) from error
+    except InteractiveSegError as error:
+        raise refused(path, str(error).rstrip(".")) from error
 
 
 def refused(path: Path, reason: str) -> InteractiveSegError:

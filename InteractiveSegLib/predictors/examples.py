@@ -59,7 +59,8 @@ class Examples:
         """Of the entries that may be used, oldest first."""
         if self.context is None:
             return ()
-        self._infos = {info.id: info for info in self.context.infos() if info.enabled}
+        self._infos = {info.id: info for info in self.context.infos()
+                       if info.enabled and description_of(self.context, info) is not None}
         return tuple(self._infos)
 
     def side(self, ids: Ids) -> float:

@@ -189,6 +189,22 @@ def test_a_case_that_another_program_accepts_meanwhile_keeps_its_mask(folder, mo
     assert rows()["c"]["status"] == "accepted" and mask_of("c").all()
 
 
+def test_a_case_that_cannot_be_accepted_is_put_off_with_the_reason_and_the_others_are_done(folder, capsys):
+    write_file({"a": [{"click": [2, 20, 22]}], "b": [{"click": [20, 22]}]})
+    (folder / "scans" / "annotations" / "left_atrium" / "a.seg.nrrd").mkdir(parents=True)
+    assert run("--prompts", "prompts.json") == 1
+    assert {name: row["status"] for name, row in rows().items()} == {"a": "in progress", "b": "accepted", "c": "todo"}
+    assert "a: put off, " in capsys.readouterr().err and rows()["a"]["note"]
+
+
+def test_a_case_without_a_prompt_is_no_empty_mask_unless_it_is_meant(folder, capsys):
+    write_file({"a": [], "b": [{"reset": True}], "c": [{"click": [2, 20, 22]}]})
+    assert run("--prompts", "prompts.json") == 1
+    assert {name: row["status"] for name, row in rows().items()} == {"a": "todo", "b": "accepted", "c": "accepted"}
+    assert "No prompt is given for it" in rows()["a"]["note"] and not mask_of("b").any()
+    assert not (folder / "scans" / "annotations" / "left_atrium" / "a.seg.nrrd").exists()
+
+
 def test_an_accepted_mask_outlives_an_image_that_can_no_longer_be_read(folder):
     write_file({"c": [{"click": [2, 20, 22]}]})
     assert run("--prompts", "prompts.json") == 0

@@ -1,12 +1,10 @@
 """A context keeps what was accepted: in memory, on disk, for several processes, through kills and damage, and on the way out."""
 import json
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from InteractiveSegLib import InteractiveSegError
-from InteractiveSegLib.context import ContextSet, ContextStore, Provenance, export_context, import_context
+from InteractiveSegLib.context import ContextSet, ContextStore, Provenance, as_task, export_context, import_context
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +25,12 @@ def example(seed, shape=(9, 7), dtype="int16"):
 @pytest.fixture(params=["memory", "store"])
 def context(request, tmp_path):
     return ContextSet() if request.param == "memory" else ContextStore(tmp_path / "a.sqlite").open("study", "liver")
+
+
+def damaged(path, at, data):
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
 
 
 def pixels_of(entries):
@@ -80,14 +84,39 @@ def test_what_is_no_slice_and_mask_is_refused(context, image, mask):
     assert len(context) == 0
 
 
+@pytest.mark.parametrize(("given", "words"), [
+    ({"spacing": (0, 1)}, "Got the spacing (0, 1)"), ({"spacing": "ab"}, "Got the spacing 'ab'"),
+    ({"spacing": (1, 1, 1)}, "Got the spacing (1, 1, 1)"), ({"affine": np.eye(3)}, "Got an affine (3, 3)"),
+    ({"mask": np.full((4, 4), "a")}, "Got a mask of <U1"),
+    ({"image": np.zeros((1, 9000)), "mask": np.ones((1, 9000))}, "at most 8192"),
+])
+def test_what_is_wrong_with_an_example_is_said_in_one_sentence(context, given, words):
+    with pytest.raises(InteractiveSegError) as said:
+        context.add(**{"image": np.zeros((4, 4)), "mask": np.eye(4), **given})
+    assert words in str(said.value) and "damaged" not in str(said.value) and len(context) == 0
+
+
+def test_several_entries_are_removed_together_or_not_at_all(context):
+    ids = added(context, 3)
+    with pytest.raises(InteractiveSegError, match="holds no entry"):
+        context.remove(ids[0], "0" * 32)
+    assert context.ids() == tuple(ids)
+    context.remove(*ids[1:])
+    assert context.ids() == (ids[0],)
+
+
 def test_no_name_or_path_can_enter_or_be_found(tmp_path):
     store = ContextStore(tmp_path / "a.sqlite")
     context = store.open("/home/DOE^JANE/study", "liver")
     context.add(*example(0), provenance=Provenance(case=context.digest("DOE^JANE 1234")))
     export_context(context, tmp_path / "out.context")
-    for name, value in (("case", "DOE^JANE"), ("model", "/home/doe/net.pt"), ("weights", "net.pt"), ("prompts", {"/doe": 1})):
+    for name, value in (("case", "DOE^JANE"), ("case", "1987120412345678"), ("model", "/home/doe/net.pt"), ("weights", "net.pt"),
+                        ("model", "Doe_Jane_19870101"), ("prompts", {"/doe": 1}), ("prompts", {"Jane_Doe": 1})):
         with pytest.raises(InteractiveSegError, match=name):
             Provenance(**{name: value})
+    with pytest.raises(InteractiveSegError, match="Got the task '/home/doe/Jane Doe 1987'"):
+        store.open("study", "/home/doe/Jane Doe 1987")
+    assert as_task("Tumor/left: 2") == "Tumor_left_ 2" and as_task("(left)") == "_(left)" and as_task("liver") == "liver"
     data = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     with zipfile.ZipFile(tmp_path / "out.context") as file:
         data += b"".join(file.read(name) for name in file.namelist())
@@ -126,24 +155,6 @@ def test_many_threads_can_use_one_set(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(pixels_of(context.enabled())) == sorted((i.tolist(), m.tolist()) for i, m in map(example, range(20)))
-
-
-def test_a_new_store_waits_for_another_process_that_is_making_it(tmp_path):
-    path, held = tmp_path / "a.sqlite", threading.Event()
-
-    def hold():
-        db = sqlite3.connect(path, isolation_level=None)
-        db.execute("BEGIN IMMEDIATE")
-        held.set()
-        time.sleep(0.3)
-        db.close()
-
-    other = threading.Thread(target=hold)
-    other.start()
-    held.wait()
-    added(ContextStore(path).open("study", "liver"), 1)
-    other.join()
-    assert ContextStore(path).sets()[0][1:] == ("liver", 1)
 
 
 WRITER = """
@@ -189,61 +200,6 @@ def test_a_killed_process_loses_at_most_the_entry_it_was_writing(tmp_path):
         assert set(told) <= set(kept)
         assert len(kept) <= len(told) + kill + 1
     assert all(entry.mask.all() and np.ptp(entry.image) == 0 for entry in context.enabled())
-
-
-def damaged(path, at, data):
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(data)
-
-
-@pytest.mark.parametrize("harm", [
-    lambda path: damaged(path, 0, b"nonsense"),
-    lambda path: damaged(path, 100, os.urandom(4000)),
-    lambda path: os.truncate(path, path.stat().st_size // 2),
-], ids=["header", "first page", "cut off"])
-def test_a_damaged_store_is_set_aside_whole_and_a_new_one_starts(tmp_path, harm):
-    path = tmp_path / "a.sqlite"
-    added(ContextStore(path).open("study", "liver"), 20)
-    harm(path)
-    before = path.read_bytes()
-    with pytest.raises(InteractiveSegError, match=r"is damaged .* set aside as a\.damaged-"):
-        ContextStore(path).sets()
-    assert [file.read_bytes() for file in tmp_path.glob("a.damaged-*.sqlite")] == [before]
-    assert ContextStore(path).sets() == []
-
-
-def test_harm_anywhere_never_gives_other_pixels_or_another_error(tmp_path):
-    rng, path = np.random.default_rng(3), tmp_path / "a.sqlite"
-    ids = added(ContextStore(path).open("study", "liver"), 6)
-    right = dict(zip(ids, map(pixels_of, ([entry] for entry in ContextStore(path).open("study", "liver").enabled()))))
-    whole = path.read_bytes()
-    reported = 0
-    for _ in range(60):
-        path.write_bytes(whole)
-        damaged(path, int(rng.integers(len(whole))), rng.bytes(30))
-        try:
-            for entry in ContextStore(path).open("study", "liver").enabled():
-                assert pixels_of([entry]) == right[entry.info.id]
-        except InteractiveSegError:
-            reported += 1
-        for file in tmp_path.iterdir():
-            file.unlink()
-    assert reported > 5
-
-
-def test_one_harmed_entry_is_named_and_can_be_removed(tmp_path):
-    path = tmp_path / "a.sqlite"
-    context = ContextStore(path).open("study", "liver")
-    first, second = added(context, 2)
-    db = sqlite3.connect(path)
-    db.execute("UPDATE entries SET info = CAST(x'7bff' AS TEXT) WHERE id = ?", (first,))
-    db.commit()
-    db.close()
-    with pytest.raises(InteractiveSegError, match=f"{first} of the context is damaged: remove it"):
-        context.infos()
-    context.remove(first)
-    assert [info.id for info in context.infos()] == [second]
 
 
 def test_another_programs_file_and_a_newer_store_are_left_alone(tmp_path):
