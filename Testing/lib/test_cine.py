@@ -80,6 +80,77 @@ def test_what_is_no_cine_is_refused_in_one_sentence(tmp_path):
             read_cine(tmp_path / path)
 
 
+def images_at(folder, place):
+    """The files of one slice, by time; slices are numbered along the patient."""
+    headers = [(path, pydicom.dcmread(path, stop_before_pixels=True)) for path in folder.rglob("IM*.dcm")]
+    heights = sorted({h.ImagePositionPatient[2] for _, h in headers})
+    here = [(h.TriggerTime, path) for path, h in headers if h.ImagePositionPatient[2] == heights[place]]
+    return [path for _, path in sorted(here)]
+
+
+def edited(paths, **values):
+    for path in paths:
+        data = pydicom.dcmread(path)
+        for keyword, value in values.items():
+            setattr(data, keyword, value)
+        data.save_as(path)
+
+
+@pytest.mark.parametrize("per_slice", [True, False])
+@pytest.mark.parametrize("wanted", [None, "7"])
+def test_the_short_axis_is_found_beside_other_series(tmp_path, per_slice, wanted):
+    frames = beating()[0]
+    write_dicom_cine(tmp_path / "cine", frames, per_slice)
+    write_dicom_series(tmp_path / "localiser", a_phantom(frames[0][:1]))
+    assert np.array_equal(read_cine(tmp_path, wanted).frames, frames)
+
+
+def test_two_stacks_of_one_plane_are_a_choice(tmp_path):
+    frames = beating()[0]
+    for number, name in ((7, "a"), (8, "b")):
+        write_dicom_cine(tmp_path / name, frames, a_series_per_slice=False)
+        edited((tmp_path / name).rglob("*.dcm"), SeriesInstanceUID=f"1.2.3.{number}", SeriesNumber=number)
+    with pytest.raises(InteractiveSegError, match="holds 2 series, choose one"):
+        read_cine(tmp_path)
+    assert np.array_equal(read_cine(tmp_path, "8").frames, frames)
+
+
+@pytest.mark.parametrize("per_slice", [True, False])
+def test_a_slice_that_lost_an_image_is_named(tmp_path, per_slice):
+    write_dicom_cine(tmp_path, beating()[0], per_slice)
+    images_at(tmp_path, 2)[1].unlink()
+    with pytest.raises(InteractiveSegError, match=r"6 images at most .*, but slice 2 \(ImagePositionPatient .*has 5"):
+        read_cine(tmp_path)
+
+
+def test_slices_that_each_lost_another_phase_are_refused_and_another_heart_rate_is_not(tmp_path):
+    frames = beating()[0]
+    write_dicom_cine(tmp_path, frames, a_series_per_slice=True)
+    for t, path in enumerate(images_at(tmp_path, 1)):
+        edited([path], TriggerTime=55.0 * t)
+    assert np.array_equal(read_cine(tmp_path).frames, frames)
+    for place, phase in enumerate((0, 3, 3, 3)):
+        images_at(tmp_path, place)[phase].unlink()
+    with pytest.raises(InteractiveSegError, match=r"other time points \(TriggerTime\) in slice 0 \(.*\) than in most") as caught:
+        read_cine(tmp_path)
+    assert "slice 1" not in str(caught.value)
+
+
+def test_images_of_one_slice_whose_order_is_unknown_are_refused(tmp_path):
+    write_dicom_cine(tmp_path, beating()[0], a_series_per_slice=False)
+    edited(tmp_path.rglob("*.dcm"), TriggerTime=0, InstanceNumber=1)
+    with pytest.raises(InteractiveSegError, match="their order is unknown"):
+        read_cine(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_are_no_time_points(tmp_path, channels):
+    picture = np.zeros((3, 20, 20, channels), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(tmp_path / "colour.nrrd"))
+    with pytest.raises(InteractiveSegError, match="holds colours"):
+        read_cine(tmp_path / "colour.nrrd")
+
+
 def test_phases_are_where_the_cavity_is_largest_and_least():
     cavity = beating()[1]
     areas = area_curve(cavity, SPACING)
