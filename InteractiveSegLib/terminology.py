@@ -45,3 +45,8 @@ def find_name(said: str, names: Iterable[str]) -> str | None:
     own = next((name for title, name in TITLES.items() if title.casefold() == wanted), wanted)
     names = tuple(names)
     return next((name for meant in (wanted, own.casefold()) for name in names if name.casefold() == meant), None)
+
+
+def find_code(entry: str, names: Iterable[str]) -> str | None:
+    """Which of the names a Slicer terminology entry, or tags with one in them, codes; None where it is none of them."""
+    return next((name for name in names if name in HEART and f"SCT^{HEART[name].type[0]}^" in entry), None)
