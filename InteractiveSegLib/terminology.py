@@ -36,6 +36,7 @@ HEART = {
     "scar": Structure("myocardial scar", ABNORMAL, ("12402003", "Scar"), (0.96, 0.84, 0.19)),
     "LA": Structure("left atrium", ANATOMY, ("82471001", "Left atrium"), (0.61, 0.35, 0.75)),
 }
+UNSEEN = ("edema",)  # no data that the shipped VerSe was trained on shows these
 TITLES = {structure.title: name for name, structure in HEART.items()}
 
 

@@ -66,6 +66,8 @@ def show() -> int:
     for family in list_families():
         print(f"\n{family.name}: {family.title} ({family.paper})")
         print(f"  prompts: {', '.join(family.prompts)}" + ("; answers before any prompt" if family.automatic else ""))
+        for names in family.lists:
+            print(f"  targets: {', '.join(family.word(name) for name in names)}")
         for entry in (e for e in entries if e["family"] in family.networks):
             path = weights_folder() / entry["file"]
             state = "missing" if not path.exists() else "ok" if sha256(path) == entry["sha256"] else "damaged"

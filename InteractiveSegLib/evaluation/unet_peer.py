@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.verse.network import COMPACT, UNSEEN, VerSeConfig
+from ..models.verse.network import COMPACT, VerSeConfig
 from ..plan import PLANS
 from ..predictors.slices import Request
 from ..predictors.verse import AUTO, VerSePredictor
+from ..terminology import UNSEEN
 from ..training.recipes.verse import UNetPeerRecipe
 from ..weights import load_strictly, read_state
 from .cardiac import Heart

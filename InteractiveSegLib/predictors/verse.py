@@ -41,6 +41,7 @@ ONE_PIECE = ("LV", "myocardium", "RV", "LA")  # by name, only the largest part o
 KINDS = {AUTO: ((True, False),), AUTO_CLICK: ((True, False), (True, True)), CLICK: ((False, True),)}  # by name, with clicks
 SETTLED = 5  # prompts on a slice from which on corrections are small
 ALIKE = 0.7  # Dice of an answer and the one before it; a small correction does not change more
+NEVER_SAW = "These weights never saw {}, so it stays empty until you click: no data here shows it."
 NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class VerSePredictor:
         self.canvases: dict[Key, Canvas] = {}
         self.looks: OrderedDict[Key, Look] = OrderedDict()
         self.warned: set[str] = set()
+        self.notice = ""
 
     @classmethod
     def of(cls, setting: Setting) -> VerSePredictor:
@@ -85,6 +87,8 @@ class VerSePredictor:
         """Logits (rows, columns) float32 of each request; clicks and strokes have the last word on their own pixels."""
         for request in requests:
             self.check(request)
+        empty = dict.fromkeys(r.target for r in requests if not (r.prompts or self.knows(r.target)))
+        self.notice = NEVER_SAW.format(", ".join(empty)) if empty else ""
         silent = [r for r in requests if not r.prompts or (self.mode == AUTO_CLICK and r.previous is None)]
         answers = {id(r): found for r, found in zip(silent, self.by_name(silent))}
         for by_name in (True, False):
@@ -103,7 +107,7 @@ class VerSePredictor:
             raise InteractiveSegError('The mode "click" has no answer before a click: click, or use mode="auto+click".')
         if not self.knows(request.target) and self.mode != CLICK and request.target not in self.warned:
             self.warned.add(request.target)
-            log.warning("These weights never saw %s, so it stays empty until you click: no data here shows it.", request.target)
+            log.warning("%s", NEVER_SAW.format(request.target))
 
     def knows(self, target: str) -> bool:
         return target not in self.network.unseen

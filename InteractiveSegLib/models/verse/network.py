@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...device import half_precision
+from ...terminology import UNSEEN
 from ...types import InteractiveSegError
 from ...weights import load_strictly, read_state
 from ..layers.lowered import lower_weights
@@ -48,7 +49,6 @@ class VerSeConfig:
 
 
 PUBLISHED = VerSeConfig(rounding="round")
-UNSEEN = ("edema",)  # targets of the compact network that no data set of its training shows
 COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128, by_batch=False)
 
 
