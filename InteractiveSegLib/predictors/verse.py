@@ -25,12 +25,10 @@ from ..plan import Plan
 from ..prompts import Click
 from ..rasterise import drawn_mask
 from ..robot import largest_component
-from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
 from . import Setting
 from .slices import NEAR, Request, keep_prompts
 
-NAMES = tuple(HEART)  # in the order of the object queries
 AUTO, AUTO_CLICK, CLICK = "auto", "auto+click", "click"
 MARGIN = 1.35  # the close look is this much larger than what was found
 NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a structure
@@ -78,7 +76,7 @@ class VerSePredictor:
         look = Look(canvas, self.encode([image], [canvas])[0])
         middle = Click(tuple(n // 2 for n in image.shape))
         for by_name, clicked in KINDS[self.mode]:
-            self.decode([Request(image, (middle,) * clicked, None, NAMES[0])], [look], by_name)
+            self.decode([Request(image, (middle,) * clicked, None, self.network.queries[0])], [look], by_name)
         if key not in self.canvases:
             self.looks[key] = look
 
@@ -225,7 +223,8 @@ class VerSePredictor:
         clicks = tuple(pad_clicks([of[sign] for of in points], sign).to(self.device) for sign in (True, False))
         prompts = draw_prompts(clicks, send(previous, self.device))
         features = [torch.cat(level) for level in zip(*(look.features for look in looks))]
-        targets = torch.tensor([NAMES.index(r.target) for r in requests], device=self.device) if by_name else None
+        queries = self.network.queries
+        targets = torch.tensor([queries.index(r.target) for r in requests], device=self.device) if by_name else None
         spoken = any(request.prompts for request in requests)
         last = self.answer(features, prompts, targets, clicks if spoken else None)
         logits = F.interpolate(last.float(), (size, size), mode="bilinear", align_corners=False)[:, 0].cpu().numpy()

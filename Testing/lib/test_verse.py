@@ -5,7 +5,8 @@ import torch
 from golden import DATA, published_state, rule_weight, smooth_image
 from torch.nn import functional as F
 
-from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib import InteractiveSegError, InteractiveSession
+from InteractiveSegLib.cli import main
 from InteractiveSegLib.device import FLOAT32, half_precision
 from InteractiveSegLib.models import verse
 from InteractiveSegLib.models.verse.fuser import draw_prompts
@@ -108,6 +109,30 @@ def test_a_published_checkpoint_loads_and_says_which_modules_it_lacks(tmp_path, 
         assert torch.equal(loaded.state_dict()[key], value)
     again = verse.load(tmp_path / "a.pth", "cpu").state_dict()
     assert all(torch.equal(value, again[key]) for key, value in loaded.state_dict().items()), "the same click modules each time"
+
+
+def test_a_published_checkpoint_says_which_targets_its_queries_are_or_the_order_is_assumed(tmp_path, small, caplog, capsys):
+    state = {key: value for key, value in small.state_dict().items() if not key.startswith(CLICK_MODULES)}
+    torch.save({"model": state}, tmp_path / "a.pth")
+    assumed = verse.load(tmp_path / "a.pth", "cpu")
+    assert assumed.queries == ("LV", "myocardium", "RV") and assumed.unseen == ("edema", "scar", "LA")
+    assert "the order LV, myocardium, RV is assumed" in caplog.text
+    caplog.clear()
+    named = tmp_path / "named.safetensors"
+    assert main(["models", "queries", str(tmp_path / "a.pth"), "RV,myocardium,left ventricle", "-o", str(named)]) == 0
+    assert verse.load(named, "cpu").queries == ("RV", "myocardium", "LV") and "assumed" not in caplog.text
+    image = np.random.default_rng(0).random((64, 64))
+
+    def answer(path, target):
+        session = InteractiveSession(image, model="verse", weights=path, targets=(target,), mode="auto", device="cpu")
+        session.predict()
+        return session.probability
+
+    assert np.array_equal(answer(named, "LV"), answer(tmp_path / "a.pth", "RV"))
+    assert not np.array_equal(answer(named, "LV"), answer(tmp_path / "a.pth", "LV"))
+    for order in ("RV,LV", "RV,LV,LV", "RV,LV,liver"):
+        assert main(["models", "queries", str(tmp_path / "a.pth"), order, "-o", str(named)]) == 1
+        assert "expected a name for each of the 3 of a.pth" in capsys.readouterr().err
 
 
 def test_a_checkpoint_trained_here_lacks_nothing(tmp_path, small, monkeypatch):
