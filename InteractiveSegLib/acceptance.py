@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .context import Provenance
+from .context import Provenance, make_entry
+from .types import InteractiveSegError
 from .weights import sha256, shipped_file
 
 if TYPE_CHECKING:
@@ -37,3 +38,18 @@ def accepted_entries(
             ),
         }
     return entries
+
+
+def keep_accepted(
+    session: InteractiveSession, states: dict[StateKey, SliceState], accepted: dict[StateKey, str], case: str
+) -> tuple[str, ...]:
+    """Add them to the session's context, all or none, in place of those accepted before. accepted: the entries' ids, kept here."""
+    if session.context is None:
+        raise InteractiveSegError("This session has no context to add to: make it with context=ContextSet().")
+    fresh = {key: make_entry(**entry) for key, entry in accepted_entries(session, states, case).items()}
+    if not fresh:
+        raise InteractiveSegError("No slice with a mask was predicted yet: segment at least one before accepting.")
+    session.context.put(fresh.values())
+    session.context.remove(*{accepted[key] for key in fresh if key in accepted}.intersection(session.context.ids()))
+    accepted.update((key, entry.info.id) for key, entry in fresh.items())
+    return tuple(accepted[key] for key in fresh)

@@ -48,6 +48,24 @@ def implausible(function: Function) -> list[str]:
     return [name for (name, (low, high)), value in zip(PLAUSIBLE.items(), values) if not low <= value <= high]
 
 
+def doubts(function: Function) -> str:
+    """What is wrong with the figures, in a sentence or two; "" where nothing is."""
+    names, words = implausible(function), []
+    if function.lv_esv > function.lv_edv:
+        names = [name for name in names if "fraction" not in name]
+        words.append(f"The left ventricle is larger at end-systole (time point {function.es}) than at end-diastole "
+                     f"({function.ed}): are the phases swapped?")
+    if names:
+        words.append(f"{', '.join(names)}: no heart is like that, so the contours are wrong.")
+    return " ".join(words)
+
+
+def empty_frames(frames: np.ndarray) -> list[int]:
+    """Time points of frames (t, k, j, i) that show nothing: constant, or without a finite value."""
+    finite = (frame[np.isfinite(frame)] for frame in frames)
+    return [t for t, values in enumerate(finite) if not values.size or values.min() == values.max()]
+
+
 def millilitres(mask: np.ndarray, spacing: Sequence[float]) -> float:
     """Volume of a bool mask (k, j, i) whose voxels are `spacing` mm apart."""
     return float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
@@ -73,7 +91,7 @@ def area_curve(masks: Sequence[np.ndarray], spacing: Sequence[float]) -> np.ndar
 def find_phases(areas: np.ndarray) -> tuple[int, int]:
     """(end-diastole, end-systole): where the curve, smoothed over three neighbours of the closed cycle, is largest and least.
 
-    Time points without any cavity are left out. Raises InteractiveSegError when fewer than two are left.
+    Time points without any cavity (0 or NaN) are left out of it. Raises InteractiveSegError when fewer than two are left.
     """
     areas = np.asarray(areas, float)
     seen = np.flatnonzero(areas > 0)
@@ -81,8 +99,9 @@ def find_phases(areas: np.ndarray) -> tuple[int, int]:
         raise InteractiveSegError(
             f"The left ventricle was found in {seen.size} of {len(areas)} time points, expected at least 2: give --ed and --es."
         )
-    smooth = areas if len(areas) < 5 else (np.roll(areas, 1) + 2 * areas + np.roll(areas, -1)) / 4
-    return int(seen[smooth[seen].argmax()]), int(seen[smooth[seen].argmin()])
+    found = areas[seen]
+    smooth = found if seen.size < 5 else (np.roll(found, 1) + 2 * found + np.roll(found, -1)) / 4
+    return int(seen[smooth.argmax()]), int(seen[smooth.argmin()])
 
 
 def measure(phases: tuple[int, int], diastole: dict[str, np.ndarray], systole: dict[str, np.ndarray],

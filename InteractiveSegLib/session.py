@@ -20,7 +20,7 @@ from .predictors import Setting, make_predictor
 from .prompts import Prompt
 from .rasterise import mask_to_logits
 from .rounds import Progress, Rounds, propagated
-from .targets import addressed, check_labels, check_targets, find_label, merged
+from .targets import addressed, check_labels, check_targets, find_label, find_target, merged
 from .types import InteractiveSegError, LabelUpdate, bounding_box
 
 
@@ -56,7 +56,8 @@ class InteractiveSession:
         self.family = find_family(model)
         self.image = check_image(image)
         self.placement = Placement.of(self.image.ndim, spacing, affine)
-        self.targets = check_targets(targets or self.family.targets or ("object",), self.family.targets, self.family.title)
+        own, likely = self.family.targets, () if weights is not None else sum(self.family.lists, ())
+        self.targets = check_targets(targets or own or ("object",), own, self.family.title, likely)
         self._mode, self._most = self.family.check_mode(mode), check_most(examples)
         self.context = self.family.check_context(context, self.targets)
         self.window, self.device, self.weights = check_window(window), device, Path(weights) if weights is not None else None
@@ -132,7 +133,7 @@ class InteractiveSession:
 
     @property
     def notice(self) -> str:
-        """A sentence on how the last prediction used the context, or "" where it answered before any prompt."""
+        """A sentence on how the last prediction used the context, or on what the weights never saw; else ""."""
         predictor = self._predictors.get(self.axis)
         return getattr(predictor.predictor, "notice", "") if predictor is not None else ""
 
@@ -252,19 +253,9 @@ class InteractiveSession:
 
         case: what the user calls the case; only a keyed hash of it is kept. Accepting again replaces what was accepted before.
         """
-        from .acceptance import accepted_entries
-        from .context import make_entry
+        from .acceptance import keep_accepted
 
-        if self.context is None:
-            raise InteractiveSegError("This session has no context to add to: make it with context=ContextSet().")
-        entries = accepted_entries(self, self._memory.slices, case)
-        if not entries:
-            raise InteractiveSegError("No slice with a mask was predicted yet: segment at least one before accepting.")
-        fresh = {key: make_entry(**entry) for key, entry in entries.items()}
-        self.context.put(fresh.values())
-        self.context.remove(*{self._accepted[key] for key in fresh if key in self._accepted}.intersection(self.context.ids()))
-        self._accepted.update((key, entry.info.id) for key, entry in fresh.items())
-        return tuple(self._accepted[key] for key in entries)
+        return keep_accepted(self, self._memory.slices, self._accepted, case)
 
     def warm_up(self) -> None:
         """Load the network now and run it once, so that the first prompt is as quick as the next."""
@@ -367,9 +358,10 @@ class InteractiveSession:
         return np.array_equal((state.logits > 0) & ((labels == 0) | (labels == key[2])), labels == key[2])
 
     def _label_of(self, target: str) -> int:
-        if target not in self.targets:
+        found = find_target(target, self.targets)
+        if found is None:
             raise InteractiveSegError(f"There is no target {target!r} here: choose one of {', '.join(self.targets)}.")
-        return self.targets.index(target) + 1
+        return self.targets.index(found) + 1
 
     def _slice(self, volume: np.ndarray, key: SliceKey) -> np.ndarray:
         """The view (rows, columns) of one slice."""

@@ -8,17 +8,21 @@ import numpy as np
 
 from .prompts import Click, Prompt, Scribble
 from .rasterise import drawn_mask
+from .terminology import find_name
 from .types import InteractiveSegError
 
 BACKGROUND = "background"
 LIMIT = 255  # labels that fit into uint8
 
 
-def check_targets(targets: Sequence[str], known: Sequence[str], title: str) -> tuple[str, ...]:
-    """The names of the targets, each once, or one sentence. known: all that the family has, none where it takes any."""
+def check_targets(targets: Sequence[str], known: Sequence[str], title: str, likely: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the targets, each once, or one sentence. known: all that the family has, none where it takes any.
+
+    Known ones, and `likely` ones of a family that takes any, may be said in any case or by the titles of segments.
+    """
     if isinstance(targets, str):
         raise InteractiveSegError(f"Got the targets {targets!r}, expected a list of names: write [{targets!r}].")
-    names = tuple(targets)
+    names = tuple(find_name(n, known or likely) or n if isinstance(n, str) else n for n in targets)
     if not names or len(set(names)) < len(names) or len(names) > LIMIT or not all(isinstance(n, str) and n for n in names):
         raise InteractiveSegError(f"Got the targets {names}, expected 1 to {LIMIT} different names: correct the list.")
     if BACKGROUND in names:
@@ -42,16 +46,22 @@ def check_labels(labels: np.ndarray, shape: tuple[int, ...], count: int) -> np.n
     return labels.astype(np.uint8)
 
 
+def find_target(said: str | None, targets: tuple[str, ...]) -> str | None:
+    """Which of the targets is meant: by its name, else by its title or in another case; None where no one."""
+    return said if said in targets or said is None else find_name(said, targets)
+
+
 def find_label(prompt: Prompt, targets: tuple[str, ...]) -> int:
     """The label that the prompt speaks of: 0 for the background, n for targets[n - 1]."""
     if prompt.label is None and len(targets) == 1:
         return 1
     if prompt.label == BACKGROUND:
         return 0
-    if prompt.label not in targets:
+    target = find_target(prompt.label, targets)
+    if target is None:
         got = "no label" if prompt.label is None else f"the label {prompt.label!r}"
         raise InteractiveSegError(f"Got a prompt with {got}: give label= one of {', '.join(targets)} or background.")
-    return targets.index(prompt.label) + 1
+    return targets.index(target) + 1
 
 
 def addressed(prompt: Prompt, label: int, labels: np.ndarray) -> dict[int, Prompt]:

@@ -36,6 +36,7 @@ HEART = {
     "scar": Structure("myocardial scar", ABNORMAL, ("12402003", "Scar"), (0.96, 0.84, 0.19)),
     "LA": Structure("left atrium", ANATOMY, ("82471001", "Left atrium"), (0.61, 0.35, 0.75)),
 }
+UNSEEN = ("edema",)  # no data that the shipped VerSe was trained on shows these
 TITLES = {structure.title: name for name, structure in HEART.items()}
 
 
@@ -45,3 +46,8 @@ def find_name(said: str, names: Iterable[str]) -> str | None:
     own = next((name for title, name in TITLES.items() if title.casefold() == wanted), wanted)
     names = tuple(names)
     return next((name for meant in (wanted, own.casefold()) for name in names if name.casefold() == meant), None)
+
+
+def find_code(entry: str, names: Iterable[str]) -> str | None:
+    """Which of the names a Slicer terminology entry, or tags with one in them, codes; None where it is none of them."""
+    return next((name for name in names if name in HEART and f"SCT^{HEART[name].type[0]}^" in entry), None)

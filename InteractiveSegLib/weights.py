@@ -81,6 +81,17 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return {k[len(PREFIX):] if k.startswith(PREFIX) else k: v.float() for k, v in state.items()}
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself in words; nothing of any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
+
+
 def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     """Load every tensor or none: one sentence names what is missing, superfluous or of another shape."""
     own = network.state_dict()

@@ -184,7 +184,7 @@ class OptionsPanel:
             self.toolButtons[name].text = f"{word} ({keys.NEXT_TOOL})" if name == self.nextTool else word
         self.structureCombo.clear()
         for name in self.structureNames:
-            self.structureCombo.addItem(name, name)
+            self.structureCombo.addItem(spec.word(name), name)
         for widget in (self.structureLabel, self.structureRow):
             widget.setVisible(bool(spec.lists))
         self.predictButton.setVisible(spec.automatic and not spec.volumetric)

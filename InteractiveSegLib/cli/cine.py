@@ -22,9 +22,13 @@ EXAMPLES = """examples:
   interactive-seg cine short_axis.nii.gz -o report
   interactive-seg cine dicom_folder --series 12 -o report
   interactive-seg cine short_axis.nrrd --ed 0 --es 9 -o report
+  interactive-seg cine short_axis.nrrd --masks report/ED.seg.nrrd report/ES.seg.nrrd -o corrected
 
 slices are the image's first axis, as in a short-axis stack. report/ gets report.html, function.csv, area.csv and the
-segmentations ED.seg.nrrd and ES.seg.nrrd: look at them, correct them in Slicer. Not for clinical decisions."""
+segmentations ED.seg.nrrd and ES.seg.nrrd: look at them, correct them in Slicer, and give them back with --masks for the
+figures of the corrected contours. Not for clinical decisions."""
+NUMBERS = "function.csv"
+PHASES = ("end-diastole", "end-systole")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -35,6 +39,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--series", help="number or UID of the series in a DICOM folder")
     parser.add_argument("--ed", type=int, help="time point of end-diastole, from 0 (default: where the cavity is largest)")
     parser.add_argument("--es", type=int, help="time point of end-systole, from 0 (default: where the cavity is least)")
+    parser.add_argument("--masks", type=Path, nargs=2, metavar=("ED", "ES"), help="corrected segmentations (.seg.nrrd) to "
+                        "measure instead of the network's; time points from --ed and --es, or from the report beside them")
     parser.add_argument("--weights", type=Path, help="weights file (default: the shipped ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: one less than the machine has)")
@@ -43,31 +49,80 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..annotation.results import make_folder
-    from ..cine import area_curve, find_phases, implausible, measure
+    from ..cine import doubts, empty_frames, measure
     from ..device import set_threads
     from ..io import read_cine
 
     set_threads(args.threads)
     cine = read_cine(args.cine, args.series)
-    count = len(cine.frames)
-    if any(not 0 <= frame < count for frame in (args.ed, args.es) if frame is not None):
-        raise InteractiveSegError(f"Got --ed {args.ed} --es {args.es}, but {cine.source} has the time points 0 to {count - 1}.")
+    empty = empty_frames(cine.frames)
+    if len(cine.frames) - len(empty) < 2:
+        raise InteractiveSegError(f"{cine.source} {words_of(empty)}, and at least 2 others are needed: export it again.")
+    phases = (args.ed, args.es)
+    if args.masks and None in phases:
+        phases = tuple(own if own is not None else earlier for own, earlier in zip(phases, earlier_phases(args.masks[0].parent)))
+    check_phases(phases, cine, empty)
     make_folder(args.out)
-    areas, phases = None, (args.ed, args.es)
+    left_out = f"{cine.source} {words_of(empty)}: left out." if empty else ""
+    if empty:
+        print(left_out)
+    areas = None
     if None in phases:
-        areas = area_curve(cavities(cine, args), cine.spacing)
-        found = find_phases(areas)
-        phases = tuple(given if given is not None else own for given, own in zip(phases, found))
-    labels = [heart_labels(cine.frames[frame], cine, args) for frame in phases]
-    diastole, systole = ({name: label == n for n, name in enumerate(TARGETS, start=1)} for label in labels)
-    function = measure(phases, diastole, systole, cine.spacing)
-    write_report(args.out, cine, function, labels, areas)
+        areas, phases = find_missing(phases, cine, empty, args)
+        check_phases(phases, cine, empty)
+    masks = [structures(path, cine, frame) for path, frame in zip(args.masks, phases)] if args.masks else [
+        heart_masks(cine.frames[frame], cine, args) for frame in phases]
+    function = measure(phases, *masks, cine.spacing)
+    source = f"Contours corrected by hand, from {args.masks[0]} and {args.masks[1]}." if args.masks else (
+        "Automatic; check the contours below before you use a number.")
+    write_report(args.out, cine, function, masks, areas, " ".join(filter(None, (source, left_out, doubts(function)))))
+    if not args.masks:
+        write_segmentations(args.out, cine, masks)
     for name, value in figures(function):
         print(f"{name}: {value}")
-    if implausible(function):
-        print(f"{', '.join(implausible(function))}: no heart is like that, so the contours are wrong; look at report.html.")
+    if doubts(function):
+        print(f"{doubts(function)} Look at report.html.")
     print(f"saved in {args.out}")
     return 0
+
+
+def words_of(empty: list[int]) -> str:
+    points = f"time point{'s' * (len(empty) > 1)} {', '.join(map(str, empty))}"
+    return f"shows nothing (one value everywhere, or none) at {points}"
+
+
+def check_phases(phases: tuple[int | None, int | None], cine: LoadedCine, empty: list[int]) -> None:
+    """Refuse time points that are not there, show nothing, or are the same."""
+    given = [frame for frame in phases if frame is not None]
+    said = f"Got the time points {' and '.join(map(str, given))} for end-diastole and end-systole"
+    if any(not 0 <= frame < len(cine.frames) for frame in given):
+        raise InteractiveSegError(f"{said}, but {cine.source} has the time points 0 to {len(cine.frames) - 1}: choose of them.")
+    if set(given) & set(empty):
+        raise InteractiveSegError(f"{said}, but {cine.source} {words_of(empty)}: choose others with --ed and --es.")
+    if len(given) == 2 and given[0] == given[1]:
+        raise InteractiveSegError(f"{said}, expected two different ones: give both --ed and --es.")
+
+
+def earlier_phases(folder: Path) -> tuple[int, int]:
+    """End-diastole and end-systole of the report in a folder."""
+    path = folder / NUMBERS
+    try:
+        with path.open(newline="") as file:
+            values = {row["measure"]: row["value"] for row in csv.DictReader(file)}
+        return tuple(int(values[phase]) for phase in PHASES)
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise InteractiveSegError(f"{path} does not tell which time points the masks are of: give --ed and --es.") from error
+
+
+def find_missing(phases: tuple[int | None, int | None], cine: LoadedCine, empty: list[int],
+                 args: argparse.Namespace) -> tuple[np.ndarray, tuple[int, int]]:
+    """The cavity's area in cm2 at each time point, NaN at the empty ones, and both phases: those that were given, else found."""
+    from ..cine import area_curve, find_phases
+
+    shown = [t for t in range(len(cine.frames)) if t not in empty]
+    areas = np.full(len(cine.frames), np.nan)
+    areas[shown] = area_curve(cavities(cine.frames[shown], cine, args), cine.spacing)
+    return areas, tuple(own if own is not None else found for own, found in zip(phases, find_phases(areas)))
 
 
 def session_of(volume: np.ndarray, cine: LoadedCine, targets: tuple[str, ...], args: argparse.Namespace):
@@ -77,70 +132,97 @@ def session_of(volume: np.ndarray, cine: LoadedCine, targets: tuple[str, ...], a
                               device=args.device)
 
 
-def cavities(cine: LoadedCine, args: argparse.Namespace) -> list[np.ndarray]:
-    """The left ventricle's cavity on the middle slices of every time point, bool (k, j, i)."""
+def cavities(frames: np.ndarray, cine: LoadedCine, args: argparse.Namespace) -> list[np.ndarray]:
+    """The left ventricle's cavity on the middle slices of every time point, bool (k, j, i). frames: (t, k, j, i)."""
     from ..cine import middle_slices
 
     masks = []
-    for volume in tqdm(cine.frames, desc="phases", unit="time point"):
+    for volume in tqdm(frames, desc="phases", unit="time point"):
         session = session_of(volume, cine, ("LV",), args)
         session.predict(middle_slices(len(volume)))
         masks.append(session.mask)
     return masks
 
 
-def heart_labels(volume: np.ndarray, cine: LoadedCine, args: argparse.Namespace) -> np.ndarray:
-    """uint8 (k, j, i), n for TARGETS[n - 1]."""
+def heart_masks(volume: np.ndarray, cine: LoadedCine, args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Bool (k, j, i) per target, from the network."""
     session = session_of(volume, cine, TARGETS, args)
     session.predict()
-    return session.labels
+    return {name: session.mask_of(name) for name in TARGETS}
 
 
-def figures(function: Function) -> list[tuple[str, str]]:
-    """Name and value with its unit, as they are printed and written."""
-    def number(value: float, unit: str) -> str:
-        return "not found" if math.isnan(value) else f"{value:.0f} {unit}"
+def structures(path: Path, cine: LoadedCine, frame: int) -> dict[str, np.ndarray]:
+    """Bool (k, j, i) per target that a segmentation holds, at least the left ventricle."""
+    from ..io import LoadedImage, read_structures
+    from ..terminology import HEART
 
+    masks = read_structures(path, LoadedImage(cine.frames[frame], cine.affine, "MR", cine.source), TARGETS)
+    if "LV" not in masks:
+        raise InteractiveSegError(f"{path} has no segment that is the left ventricle: name it so in Slicer, others are "
+                                  f"{' and '.join(HEART[name].title for name in TARGETS[1:])}.")
+    return masks
+
+
+def table(function: Function) -> list[tuple[str, float, str]]:
+    """Measure, value and unit; NaN for what was not found."""
     return [
-        ("end-diastole, end-systole (time points)", f"{function.ed}, {function.es}"),
-        ("LV end-diastolic volume", number(function.lv_edv, "ml")),
-        ("LV end-systolic volume", number(function.lv_esv, "ml")),
-        ("LV stroke volume", number(function.stroke_volume, "ml")),
-        ("LV ejection fraction", number(function.lv_ef, "%")),
-        ("LV myocardial mass", number(function.mass, "g")),
-        ("RV end-diastolic volume", number(function.rv_edv, "ml")),
-        ("RV end-systolic volume", number(function.rv_esv, "ml")),
-        ("RV ejection fraction", number(function.rv_ef, "%")),
+        (PHASES[0], function.ed, "time point"),
+        (PHASES[1], function.es, "time point"),
+        ("LV end-diastolic volume", function.lv_edv, "ml"),
+        ("LV end-systolic volume", function.lv_esv, "ml"),
+        ("LV stroke volume", function.stroke_volume, "ml"),
+        ("LV ejection fraction", function.lv_ef, "%"),
+        ("LV myocardial mass", function.mass, "g"),
+        ("RV end-diastolic volume", function.rv_edv, "ml"),
+        ("RV end-systolic volume", function.rv_esv, "ml"),
+        ("RV ejection fraction", function.rv_ef, "%"),
     ]
 
 
-def write_report(out: Path, cine: LoadedCine, function: Function, labels: list[np.ndarray], areas: np.ndarray | None) -> None:
-    from ..cine import implausible
-    from ..io import LoadedImage, Segment, write_segmentation
-    from ..report import Picture, html_page, overlay
+def figures(function: Function) -> list[tuple[str, str]]:
+    """Name and value with its unit, as they are printed and shown."""
+    measured = [(name, "not found" if math.isnan(value) else f"{value:.0f} {unit}") for name, value, unit in table(function)[2:]]
+    return [(f"{', '.join(PHASES)} (time points)", f"{function.ed}, {function.es}"), *measured]
+
+
+def write_segmentations(out: Path, cine: LoadedCine, masks: list[dict[str, np.ndarray]]) -> None:
+    from ..io import Segment, write_segmentation
 
     segments = [Segment.of(name, n) for n, name in enumerate(TARGETS, start=1)]
+    for phase, found in zip(("ED", "ES"), masks):
+        labels = sum(np.uint8(n) * found[name] for n, name in enumerate(TARGETS, start=1))
+        write_segmentation(out / f"{phase}.seg.nrrd", labels, cine.affine, segments)
+
+
+def write_report(out: Path, cine: LoadedCine, function: Function, masks: list[dict[str, np.ndarray]], areas: np.ndarray | None,
+                 notes: str) -> None:
+    """The page and the tables. notes: where the contours come from, and what is wrong with them."""
+    from ..io import LoadedImage
+    from ..report import Picture, html_page, overlay
+
     pictures = []
     if areas is not None:
         caption = "Area over time; dots: end-diastole and end-systole."
         pictures.append(Picture("Cavity of the left ventricle", caption, curve(areas, function)))
-    for phase, frame, label in zip(("ED", "ES"), (function.ed, function.es), labels):
-        write_segmentation(out / f"{phase}.seg.nrrd", label, cine.affine, segments)
+    for phase, frame, found in zip(("ED", "ES"), (function.ed, function.es), masks):
         image = LoadedImage(cine.frames[frame], cine.affine, "MR", cine.source)
-        shown = np.flatnonzero((label == 1).any(axis=(1, 2)))
+        shown = np.flatnonzero(found["LV"].any(axis=(1, 2)))
         pictures.append(Picture(f"{phase}, time point {frame}", "Solid: left ventricle; dashed: myocardium and cavities.",
-                                overlay(image, label == 1, (), 0, reference=label > 0, indices=shown.tolist())))
-    with (out / "function.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("measure", "value"), *figures(function)])
+                                overlay(image, found["LV"], (), 0, reference=np.any(list(found.values()), axis=0),
+                                        indices=shown.tolist())))
+    numbers = [(name, "" if math.isnan(value) else round(value, 3), unit) for name, value, unit in table(function)]
+    write_table(out / NUMBERS, ("measure", "value", "unit"), numbers)
     if areas is not None:
-        with (out / "area.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("time point", "cm2"), *((t, f"{area:.2f}") for t, area in enumerate(areas))])
-    intro = (f"{cine.source}: {len(cine.frames)} time points of {cine.frames.shape[1]} slices. Automatic; check the contours "
-             "below before you use a number. Not for clinical decisions.")
-    if implausible(function):
-        intro += f" {', '.join(implausible(function))}: no heart is like that, so the contours are wrong."
+        rows = [(t, "" if math.isnan(area) else f"{area:.2f}") for t, area in enumerate(areas)]
+        write_table(out / "area.csv", ("time point", "cm2"), rows)
+    intro = f"{cine.source}: {len(cine.frames)} time points of {cine.frames.shape[1]} slices. {notes} Not for clinical decisions."
     page = html_page("Heart function", intro, ("measure", "value"), figures(function), pictures)
     (out / "report.html").write_text(page, encoding="utf8")
+
+
+def write_table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def curve(areas: np.ndarray, function: Function) -> bytes:

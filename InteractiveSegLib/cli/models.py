@@ -28,6 +28,11 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     fetch.add_argument("name", metavar="NAME", help="such as ritm-h18 or xmem-s012")
     fetch.add_argument("--out", type=Path, default=Path("published"), help="folder for it (default: published)")
     fetch.add_argument("--sha256", metavar="HEX", help="its hash, where its publisher states none")
+    queries = actions.add_parser("queries", help="write a published VerSe's weights with what its object queries are")
+    queries.add_argument("file", metavar="FILE", type=Path, help="its weights, which do not say it")
+    queries.add_argument("order", metavar="NAME,NAME", help="targets in the order of the object queries, such as "
+                         "LV,myocardium,RV,edema,scar,LA")
+    queries.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help=".safetensors to write, for --weights")
     return parser
 
 
@@ -52,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
         path = fetch(args.name, args.out, args.sha256)
         print(f"{path}: give it with --weights; licence {CHECKPOINTS[args.name].licence}")
         return 0
+    if args.action == "queries":
+        from ..models.verse.network import name_queries
+
+        name_queries(args.file, args.order.split(","), args.out)
+        print(f"{args.out}: give it with --weights")
+        return 0
     return show()
 
 
@@ -66,6 +77,8 @@ def show() -> int:
     for family in list_families():
         print(f"\n{family.name}: {family.title} ({family.paper})")
         print(f"  prompts: {', '.join(family.prompts)}" + ("; answers before any prompt" if family.automatic else ""))
+        for names in family.lists:
+            print(f"  targets: {', '.join(family.word(name) for name in names)}")
         for entry in (e for e in entries if e["family"] in family.networks):
             path = weights_folder() / entry["file"]
             state = "missing" if not path.exists() else "ok" if sha256(path) == entry["sha256"] else "damaged"

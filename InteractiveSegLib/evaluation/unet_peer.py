@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.verse.network import COMPACT, UNSEEN, VerSeConfig
+from ..models.verse.network import COMPACT, VerSeConfig
 from ..plan import PLANS
 from ..predictors.slices import Request
 from ..predictors.verse import AUTO, VerSePredictor
+from ..terminology import HEART, UNSEEN
 from ..training.recipes.verse import UNetPeerRecipe
 from ..weights import load_strictly, read_state
 from .cardiac import Heart
@@ -24,7 +25,7 @@ class ByChannel(nn.Module):
         super().__init__()
         self.network = network
         self.config: VerSeConfig = COMPACT
-        self.unseen = UNSEEN
+        self.queries, self.unseen = tuple(HEART), UNSEEN
 
     def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
         return [self.network(images)]

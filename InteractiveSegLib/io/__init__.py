@@ -3,7 +3,7 @@
 from .cine import LoadedCine, read_cine
 from .dicom_seg import read_dicom_seg, write_dicom_seg
 from .image import LoadedImage, read_image
-from .segmentation import Segment, check_output_path, read_labels, read_mask, write_segmentation
+from .segmentation import Segment, check_output_path, read_labels, read_mask, read_structures, write_segmentation
 
 __all__ = ["LoadedCine", "LoadedImage", "Segment", "check_output_path", "read_cine", "read_dicom_seg", "read_image",
-           "read_labels", "read_mask", "write_dicom_seg", "write_segmentation"]
+           "read_labels", "read_mask", "read_structures", "write_dicom_seg", "write_segmentation"]

@@ -18,10 +18,12 @@ from ..types import InteractiveSegError
 NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "ANN", "DOC", "REG"})
 GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 TIME = ["TemporalPositionIdentifier", "TriggerTime", "InstanceNumber"]
-TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", *GEOMETRY, *TIME]
+TAGS = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns", "NumberOfFrames",
+        *GEOMETRY, *TIME]
 UID_END = 8  # as many characters of a UID's end are a choice and no mistyped number; fewer with a dot among them
 NUMBERS = {"Rows": 1, "Columns": 1, "ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2,
            **dict.fromkeys(TIME, 1)}  # how many there must be  # fmt: skip
+Image = tuple[Path, pydicom.Dataset]  # where it is, and its header
 SAME_PLACE_MM = 1e-2
 SPACING_TOLERANCE = 0.01  # of the distance between slices: scanners round positions, a lost slice is off by 1
 
@@ -37,7 +39,7 @@ class Series:
     number: str
     description: str
     modality: str
-    headers: tuple[tuple[Path, pydicom.Dataset], ...]
+    headers: tuple[Image, ...]
     part: str = "file"
 
     @property
@@ -61,22 +63,31 @@ def find_series(folder: Path, wanted: str | None, nested: bool = True) -> Series
     nested: with the folders in it.
     """
     found = list_series(sorted(p for p in (folder.rglob("*") if nested else folder.iterdir()) if p.is_file()))
-    if not found:
-        raise InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
-    listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
+    matches = named(found, wanted)
+    if len(matches) != 1:
+        raise no_choice(folder, found, wanted)
+    return matches[0]
+
+
+def named(found: list[Series], wanted: str | None) -> list[Series]:
+    """The series that `wanted` names by number, UID or the UID's end; all of them where it names none."""
     if wanted is None:
-        if len(found) > 1:
-            raise InteractiveSegError(
-                f"{folder} holds {len(found)} series, choose one with --series NUMBER-OR-UID: {listing}."
-            )
-        return found[0]
+        return found
     matches = [s for s in found if wanted == s.number] or [s for s in found if wanted == s.uid]
     if not matches and ("." in wanted or len(wanted) >= UID_END):
         matches = [s for s in found if s.uid.endswith(wanted)]
-    if len(matches) != 1:
-        what = "no series" if not matches else f"{len(matches)} series"
-        raise InteractiveSegError(f"{folder} holds {what} called {wanted}, choose one of these by its UID: {listing}.")
-    return matches[0]
+    return matches
+
+
+def no_choice(folder: Path, found: list[Series], wanted: str | None) -> InteractiveSegError:
+    """Why no series of the folder, or more than one, is the one that was wanted."""
+    if not found:
+        return InteractiveSegError(f"{folder} holds no DICOM images: give the folder of a series, or an image file.")
+    listing = "; ".join(f"{s.title}, UID {s.uid or 'none'}" for s in found)
+    if wanted is None:
+        return InteractiveSegError(f"{folder} holds {len(found)} series, choose one with --series NUMBER-OR-UID: {listing}.")
+    what = f"{len(named(found, wanted)) or 'no'} series"
+    return InteractiveSegError(f"{folder} holds {what} called {wanted}, choose one of these by its UID: {listing}.")
 
 
 def list_series(files: Iterable[Path]) -> list[Series]:
@@ -157,8 +168,26 @@ def sort_files(series: Series, frame: int | None) -> tuple[list[Path], np.ndarra
     return [path for path, _ in slices], affine
 
 
-def stack(series: Series, frame: int | None) -> tuple[list[tuple[Path, pydicom.Dataset]], np.ndarray | None]:
+def stack(series: Series, frame: int | None) -> tuple[list[Image], np.ndarray | None]:
     """One image for each slice position, along the normal, and their 4x4 as in `sort_files`."""
+    found = places(series)
+    counts = [len(place) for place in found]
+    if max(counts) > 1 and frame is None:
+        span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        raise InteractiveSegError(
+            f"{series.title} has {span} images at each of its {len(found)} slice positions (time points or copies): "
+            f"choose which with --frame 0 to {min(counts) - 1}."
+        )
+    if not 0 <= (frame or 0) < min(counts):
+        raise InteractiveSegError(
+            f"{series.title} has the frames 0 to {min(counts) - 1} at every position, and frame {frame} was asked for."
+        )
+    slices = [place[frame or 0] for place in found]
+    return slices, None if len(slices) == 1 else _affine_lps(series, [header for _, header in slices])
+
+
+def places(series: Series) -> list[list[Image]]:
+    """The images of each slice position in the order of time, positions along the normal."""
     headers = series.headers
     for path, header in headers:
         for keyword in (*GEOMETRY, "Rows", "Columns"):
@@ -166,9 +195,27 @@ def stack(series: Series, frame: int | None) -> tuple[list[tuple[Path, pydicom.D
                 raise InteractiveSegError(f"{series.title} does not say where its images lie in the patient (no usable "
                                           f"{keyword} in {path.name}): {series.advice}.")
     _check_alike(series)
-    cosines = np.array(headers[0][1].ImageOrientationPatient, dtype=float).reshape(2, 3)
-    slices = _one_per_place(series, np.cross(cosines[0], cosines[1]), frame)
-    return slices, None if len(slices) == 1 else _affine_lps(series, cosines, [h for _, h in slices])
+    normal = np.cross(*_cosines(headers[0][1]))
+    found: list[list[Image]] = []
+    same = min(SAME_PLACE_MM, 0.1 * min(float(v) for v in headers[0][1].PixelSpacing))  # microscopes go finer
+    last = -np.inf
+    for height, path, header in sorted(
+        ((float(normal @ np.array(h.ImagePositionPatient, dtype=float)), p, h) for p, h in headers), key=lambda row: row[0]
+    ):
+        if height - last > same:
+            found.append([])
+            last = height
+        found[-1].append((path, header))
+    return [sorted(place, key=lambda image: time_of(image[1])) for place in found]
+
+
+def time_of(header: pydicom.Dataset) -> tuple[float, float, float]:
+    """What orders the images of one slice position."""
+    return tuple(float(header.get(k) or 0) for k in TIME)
+
+
+def _cosines(header: pydicom.Dataset) -> np.ndarray:
+    return np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
 
 
 def _check_alike(series: Series) -> None:
@@ -185,41 +232,9 @@ def _check_alike(series: Series) -> None:
             )
 
 
-def _one_per_place(series: Series, normal: np.ndarray, frame: int | None) -> list[tuple[Path, pydicom.Dataset]]:
-    """One image per position, in the order of the positions along the normal."""
-    places: list[list[tuple[Path, pydicom.Dataset]]] = []
-    same = min(SAME_PLACE_MM, 0.1 * min(float(v) for v in series.headers[0][1].PixelSpacing))  # microscopes go finer
-    last = -np.inf
-    for height, path, header in sorted(
-        ((float(normal @ np.array(h.ImagePositionPatient, dtype=float)), p, h) for p, h in series.headers),
-        key=lambda row: row[0],
-    ):
-        if height - last > same:
-            places.append([])
-            last = height
-        places[-1].append((path, header))
-    counts = [len(place) for place in places]
-    if max(counts) == 1 and frame in (None, 0):
-        return [place[0] for place in places]
-    if frame is None:
-        span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        raise InteractiveSegError(
-            f"{series.title} has {span} images at each of its {len(places)} slice positions (time points or copies): "
-            f"choose which with --frame 0 to {min(counts) - 1}."
-        )
-    if not 0 <= frame < min(counts):
-        raise InteractiveSegError(
-            f"{series.title} has the frames 0 to {min(counts) - 1} at every position, and frame {frame} was asked for."
-        )
-    return [sorted(place, key=lambda row: _time(row[1]))[frame] for place in places]
-
-
-def _time(header: pydicom.Dataset) -> tuple[float, float, float]:
-    return tuple(float(header.get(k) or 0) for k in TIME)
-
-
-def _affine_lps(series: Series, cosines: np.ndarray, headers: list[pydicom.Dataset]) -> np.ndarray:
+def _affine_lps(series: Series, headers: list[pydicom.Dataset]) -> np.ndarray:
     """4x4 from (i, j, k, 1) to LPS millimetres; refuses gaps, and stacks that lean over (gantry tilt)."""
+    cosines = _cosines(series.headers[0][1])
     positions = np.array([h.ImagePositionPatient for h in headers], dtype=float)  # (slices, 3)
     row_mm, column_mm = (float(v) for v in headers[0].PixelSpacing)
     normal = np.cross(cosines[0], cosines[1])

@@ -18,6 +18,7 @@ SOUGHT = {  # where a frame keeps what a file of one image has at its top
     "ImageOrientationPatient": "PlaneOrientationSequence",
     "PixelSpacing": "PixelMeasuresSequence",
     "TemporalPositionIndex": "FrameContentSequence",
+    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
@@ -55,26 +56,52 @@ def sort_frames(path: Path, frame: int | None) -> Frames | None:
 
     frame: which one, from 0, where every slice position was taken several times.
     """
-    file = dicom.parse(path, [*dicom.TAGS, *GROUPS])
-    try:
-        headers = [] if file is None else list(_headers(file))
-        rescale = np.array([(h.get("RescaleSlope", 1), h.get("RescaleIntercept", 0)) for h in headers], dtype=float)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InteractiveSegError(f"{path} describes its frames in a way that cannot be read: export it again.") from error
-    if not any(all(keyword in header for keyword in dicom.GEOMETRY) for header in headers):
+    series = list_frames(path)
+    if series is None:
         return None
-    for header in headers:
-        dicom.drop_malformed(header)
-    series = dicom.Series("", "", path.name, dicom.text(file, "Modality"), tuple((path, h) for h in headers), "frame")
     slices, affine = dicom.stack(series, frame)
     order = [header.InstanceNumber - 1 for _, header in slices]
     if affine is not None and order[0] > order[-1]:  # a file that runs downwards stays as it is
         order.reverse()
         affine[:3, 3] += (len(order) - 1) * affine[:3, 2]
         affine[:3, 2] *= -1
+    return Frames(order, affine, _rescale(series), str(path))
+
+
+def list_frames(path: Path) -> dicom.Series | None:
+    """The frames of a file as if each were one, numbered from 1; None where the file does not place its frames."""
+    file = dicom.parse(path, [*dicom.TAGS, *GROUPS])
+    try:
+        headers = [] if file is None else list(_headers(file))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path) from error
+    if not any(all(keyword in header for keyword in dicom.GEOMETRY) for header in headers):
+        return None
+    for header in headers:
+        dicom.drop_malformed(header)
+    uid, number, modality = (dicom.text(file, keyword) for keyword in ("SeriesInstanceUID", "SeriesNumber", "Modality"))
+    return dicom.Series(uid, number, path.name, modality, tuple((path, header) for header in headers), "frame")
+
+
+def all_frames(series: dicom.Series) -> Frames:
+    """Every frame of a file in its own order, as read by `list_frames`."""
+    return Frames(list(range(len(series.headers))), None, _rescale(series), str(series.headers[0][0]))
+
+
+def _rescale(series: dicom.Series) -> np.ndarray:
+    """Slope and intercept of each frame, (frames, 2)."""
+    path = series.headers[0][0]
+    try:
+        rescale = np.array([(h.get("RescaleSlope", 1), h.get("RescaleIntercept", 0)) for _, h in series.headers], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise _unreadable(path) from error
     if not np.isfinite(rescale).all() or not rescale[:, 0].all():
         raise InteractiveSegError(f"{path} has frames with a rescale slope of 0 or none: export it again.")
-    return Frames(order, affine, rescale, str(path))
+    return rescale
+
+
+def _unreadable(path: Path) -> InteractiveSegError:
+    return InteractiveSegError(f"{path} describes its frames in a way that cannot be read: export it again.")
 
 
 def _headers(file: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
@@ -91,4 +118,6 @@ def _headers(file: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
                     break
         if "TemporalPositionIndex" in header:
             header.TemporalPositionIdentifier = header.TemporalPositionIndex
+        if "NominalCardiacTriggerDelayTime" in header:
+            header.TriggerTime = header.NominalCardiacTriggerDelayTime
         yield header

@@ -136,7 +136,7 @@ def read_files(files: list[Path], series: dicom.Series) -> np.ndarray:
     try:
         for file in files:
             reader.SetFileName(str(check_path(file)))
-            slices.append(_one_frame(reader.Execute(), file, None))
+            slices.append(one_frame(reader.Execute(), file, None))
         return np.concatenate([s.reshape(1, *s.shape[-2:]) for s in slices])
     except (RuntimeError, ValueError) as error:
         if isinstance(error, InteractiveSegError):
@@ -150,17 +150,22 @@ def _grid(image: sitk.Image, path: Path, frame: int | None) -> tuple[np.ndarray,
     """The array of a file and its 4x4 to RAS. Frames of a DICOM file are asked one by one: ITK asks the first ones only."""
     frames = sort_frames(path, frame) if image.HasMetaDataKey("0028|0008") else None
     if frames is None:
-        return _one_frame(image, path, frame), image_affine(image)
-    array = frames.of(_one_frame(image, path, None))
+        return one_frame(image, path, frame), image_affine(image)
+    array = frames.of(one_frame(image, path, None))
     return array, image_affine(image) if frames.affine_lps is None else LPS_TO_RAS @ frames.affine_lps
 
 
-def _one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:
+def is_colour(image: sitk.Image) -> bool:
+    """Whether its components are red, green and blue, and not a sequence of images, which Slicer calls a list."""
+    kind = image.GetMetaData("NRRD_kinds[pixel]") if image.HasMetaDataKey("NRRD_kinds[pixel]") else ""
+    return image.GetNumberOfComponentsPerPixel() in (3, 4) and image.GetPixelID() == sitk.sitkVectorUInt8 and kind != "list"
+
+
+def one_frame(image: sitk.Image, path: Path, frame: int | None) -> np.ndarray:
     """The image as (k, j, i) or (row, column): colour to luminance, one of several channels or time points."""
     array = sitk.GetArrayViewFromImage(image)
     channels, size = image.GetNumberOfComponentsPerPixel(), image.GetSize()
-    kind = image.GetMetaData("NRRD_kinds[pixel]") if image.HasMetaDataKey("NRRD_kinds[pixel]") else ""
-    if channels in (3, 4) and array.dtype == np.uint8 and kind != "list":  # a list is a sequence of images
+    if is_colour(image):
         array, channels = np.rint(array[..., :3] @ LUMINANCE).astype(np.uint8), 1
     elif channels > 1:
         array = np.moveaxis(array, -1, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..files import check_path, partial
-from ..terminology import HEART
+from ..terminology import HEART, find_code, find_name
 from ..types import InteractiveSegError, bounding_box
 from .image import LPS_TO_RAS, LoadedImage, image_affine, read_image, read_itk
 
@@ -97,6 +97,30 @@ def read_labels(path: str | Path, image: LoadedImage) -> np.ndarray:
     """A label map from a file, as it is there. It must lie on the voxels of `image`, though its axes may run in another order
     or direction, as where one of the two went through another program."""
     return _on_voxels_of(image, read_image(path), path)
+
+
+def read_structures(path: str | Path, image: LoadedImage, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The structures of the heart in a Slicer segmentation: bool masks on the voxels of `image`, by name.
+
+    A segment is what its name or title says, else what its terminology says; of `names`, those that are there come back.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".seg.nrrd") or not check_path(path).is_file():
+        raise InteractiveSegError(f"{path} is no Slicer segmentation: give the .seg.nrrd that Slicer saved.")
+    file = read_itk(path)
+    array = sitk.GetArrayViewFromImage(file)
+    layers = array if file.GetNumberOfComponentsPerPixel() > 1 else array[..., None]
+    found: dict[str, np.ndarray] = {}
+    for number in range(sum(key.endswith("_LabelValue") for key in file.GetMetaDataKeys())):
+        said = {key: file.GetMetaData(f"Segment{number}_{key}") for key in ("Name", "Tags", "Layer", "LabelValue")
+                if file.HasMetaDataKey(f"Segment{number}_{key}")}
+        name = find_name(said.get("Name", ""), names) or find_code(said.get("Tags", ""), names)
+        if name in found:
+            raise InteractiveSegError(f"{path} has two segments that are {HEART[name].title}: join them or rename one.")
+        if name is not None:
+            mask = layers[..., int(said.get("Layer", 0))] == int(said.get("LabelValue", 1))
+            found[name] = _on_voxels_of(image, LoadedImage(mask, image_affine(file), "", path.name), path)
+    return found
 
 
 def _on_voxels_of(image: LoadedImage, loaded: LoadedImage, path: str | Path) -> np.ndarray:

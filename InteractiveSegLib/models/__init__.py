@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..terminology import HEART
+from ..terminology import HEART, UNSEEN
 from ..types import InteractiveSegError
 from .tis import TARGETS as TIS_TARGETS
 
@@ -19,8 +19,8 @@ class FamilySpec:
     networks: what it is made of, names in NETWORKS. prompts: the classes of prompts it understands. automatic: it can have an
     answer before any prompt, and `sweeps` says that this is for all slices at once. volumetric: it answers for the volume, not
     for a slice. targets: the names it knows, none where it segments anything; named: those of each of its networks, where one of
-    them is chosen by the names asked for. modes: how it can be used, the first by default.
-    contextual: it learns from a context.
+    them is chosen by the names asked for. unseen: those that its shipped weights were never trained on. modes: how it can be
+    used, the first by default. contextual: it learns from a context.
     """
 
     name: str
@@ -35,11 +35,16 @@ class FamilySpec:
     targets: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     named: tuple[tuple[str, ...], ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def lists(self) -> tuple[tuple[str, ...], ...]:
         """The names it knows, as one list for each network of which one is used; none where it segments anything."""
         return (self.targets,) if self.targets else self.named
+
+    def word(self, target: str) -> str:
+        """The target for a list to choose from: its name, and whether the shipped weights never saw it."""
+        return f"{target} (untrained)" if target in self.unseen else target
 
     def check_mode(self, mode: str | None) -> str | None:
         """The mode to use, or one sentence."""
@@ -96,6 +101,7 @@ FAMILIES = {
             automatic=True,
             sweeps=True,
             targets=tuple(HEART),
+            unseen=UNSEEN,
             modes=("auto+click", "auto", "click"),
         ),
         FamilySpec(

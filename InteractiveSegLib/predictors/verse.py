@@ -26,12 +26,10 @@ from ..plan import Plan
 from ..prompts import Click
 from ..rasterise import drawn_mask
 from ..robot import largest_component
-from ..terminology import HEART
 from ..types import InteractiveSegError, bounding_box
 from . import Setting
 from .slices import NEAR, Request, keep_prompts
 
-NAMES = tuple(HEART)  # in the order of the object queries
 AUTO, AUTO_CLICK, CLICK = "auto", "auto+click", "click"
 MARGIN = 1.35  # the close look is this much larger than what was found
 NEAREST = 110.0  # mm, the least side of a close look: it shows what surrounds a structure
@@ -43,6 +41,7 @@ KINDS = {AUTO: ((True, False),), AUTO_CLICK: ((True, False), (True, True)), CLIC
 SETTLED = 5  # prompts on a slice from which on corrections are small
 ALIKE = 0.7  # Dice of an answer and the one before it; a small correction does not change more
 FLAT = 5  # pixels, the least width of an area where nothing was measured
+NEVER_SAW = "These weights never saw {}, so it stays empty until you click: no data here shows it."
 NOWHERE = -10.0  # logit beside the close look, and of a target that was never trained
 
 log = logging.getLogger(__name__)
@@ -66,6 +65,7 @@ class VerSePredictor:
         self.canvases: dict[Key, Canvas] = {}
         self.looks: OrderedDict[Key, Look] = OrderedDict()
         self.warned: set[str] = set()
+        self.notice = ""
 
     @classmethod
     def of(cls, setting: Setting) -> VerSePredictor:
@@ -78,7 +78,7 @@ class VerSePredictor:
         look = Look(canvas, self.encode([image], [canvas])[0])
         middle = Click(tuple(n // 2 for n in image.shape))
         for by_name, clicked in KINDS[self.mode]:
-            self.decode([Request(image, (middle,) * clicked, None, NAMES[0])], [look], by_name)
+            self.decode([Request(image, (middle,) * clicked, None, self.network.queries[0])], [look], by_name)
         if key not in self.canvases:
             self.looks[key] = look
 
@@ -87,6 +87,8 @@ class VerSePredictor:
         """Logits (rows, columns) float32 of each request; clicks and strokes have the last word on their own pixels."""
         for request in requests:
             self.check(request)
+        empty = dict.fromkeys(r.target for r in requests if not (r.prompts or self.knows(r.target)))
+        self.notice = NEVER_SAW.format(", ".join(empty)) if empty else ""
         silent = [r for r in requests if not r.prompts or (self.mode == AUTO_CLICK and r.previous is None)]
         answers = {id(r): found for r, found in zip(silent, self.by_name(silent))}
         for by_name in (True, False):
@@ -105,7 +107,7 @@ class VerSePredictor:
             raise InteractiveSegError('The mode "click" has no answer before a click: click, or use mode="auto+click".')
         if not self.knows(request.target) and self.mode != CLICK and request.target not in self.warned:
             self.warned.add(request.target)
-            log.warning("These weights never saw %s, so it stays empty until you click: no data here shows it.", request.target)
+            log.warning("%s", NEVER_SAW.format(request.target))
 
     def knows(self, target: str) -> bool:
         return target not in self.network.unseen
@@ -230,7 +232,8 @@ class VerSePredictor:
         clicks = tuple(pad_clicks([of[sign] for of in points], sign).to(self.device) for sign in (True, False))
         prompts = draw_prompts(clicks, send(previous, self.device))
         features = [torch.cat(level) for level in zip(*(look.features for look in looks))]
-        targets = torch.tensor([NAMES.index(r.target) for r in requests], device=self.device) if by_name else None
+        queries = self.network.queries
+        targets = torch.tensor([queries.index(r.target) for r in requests], device=self.device) if by_name else None
         spoken = any(request.prompts for request in requests)
         last = self.answer(features, prompts, targets, clicks if spoken else None)
         logits = F.interpolate(last.float(), (size, size), mode="bilinear", align_corners=False)[:, 0].cpu().numpy()

@@ -122,6 +122,34 @@ def test_one_of_several_time_points_in_a_file_is_chosen(tmp_path):
         read_image(path, frame=2)
 
 
+TIMES = {"TemporalPositionIndex": ("FrameContentSequence", 1), "NominalCardiacTriggerDelayTime":
+         ("CardiacSynchronizationSequence", 40.0)}  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", TIMES)
+@pytest.mark.parametrize("give", ["file", "folder"])
+def test_a_beating_heart_in_one_file_is_sorted_by_place_and_time(tmp_path, keyword, give):
+    moments = (0, 2, 1, 0, 2, 1)  # of the frames, which lie at two places
+    group, step = TIMES[keyword]
+
+    def change(data):
+        data.PixelData = VALUES.astype("<u2").tobytes()
+        for t, frame in zip(moments, data.PerFrameFunctionalGroupsSequence):
+            setattr(frame, group, [item(**{keyword: type(step)(1 + t * step)})])
+
+    path = enhanced(tmp_path / "a", [1, 1, 1, 0, 0, 0], slopes=(1, 1, 1, 1, 2, 1), change=change)
+    cine = read_cine(path if give == "file" else path.parent)
+    values = [VALUES[n] * (2 if n == 4 else 1) - n for n in range(6)]
+    wanted = [[values[3], values[0]], [values[5], values[2]], [values[4], values[1]]]  # upwards, by time
+    assert np.allclose(cine.frames, wanted) and cine.spacing == pytest.approx((3, 1.3, 0.7))
+    np.testing.assert_allclose(cine.affine, AFFINE, atol=1e-3)
+
+
+def test_a_beating_heart_in_one_file_that_lacks_a_frame_is_refused(tmp_path):
+    with pytest.raises(InteractiveSegError, match=r"enhanced.dcm .*2 images at most slice positions, but slice 2 .* has 1"):
+        read_cine(enhanced(tmp_path, [0, 1, 2, 0, 1]))
+
+
 @pytest.mark.parametrize("slopes", [(1, 2, 0.5, 4, 1, 3), (0.25, 2, 0.5, 4, 1, 3)])
 def test_every_frame_is_rescaled_as_it_demands(tmp_path, slopes):
     image = read_image(enhanced(tmp_path, FILE_ORDERS["shuffled"], slopes))

@@ -5,11 +5,21 @@ import torch
 from golden import DATA, published_state, rule_weight, smooth_image
 from torch.nn import functional as F
 
-from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib import InteractiveSegError, InteractiveSession
+from InteractiveSegLib.cli import main
 from InteractiveSegLib.device import FLOAT32, half_precision
 from InteractiveSegLib.models import verse
 from InteractiveSegLib.models.verse.fuser import draw_prompts
-from InteractiveSegLib.models.verse.network import CLICK_MODULES, PREDICTOR, PUBLISHED, UNUSED, VerSeConfig, build
+from InteractiveSegLib.models.verse.network import (
+    CLICK_MODULES,
+    DEVIATION,
+    MEAN,
+    PREDICTOR,
+    PUBLISHED,
+    UNUSED,
+    VerSeConfig,
+    build,
+)
 from InteractiveSegLib.models.verse.queries import SemanticQuery, pad_clicks
 from InteractiveSegLib.models.verse.utnet import UTNet, UTNetConfig
 
@@ -61,6 +71,41 @@ def test_by_name_it_gives_the_published_networks_numbers(published, encoded):
         np.testing.assert_allclose(logits, recorded[f"logits{i}"], **TOLERANCE)
 
 
+@torch.inference_mode()
+def test_the_last_target_by_name_gives_the_published_networks_numbers(published, encoded):
+    recorded = np.load(DATA / "verse_mode1_q6_every2.npz")
+    for i, logits in enumerate(published.decode(encoded, torch.zeros(1, 3, 256, 256), torch.tensor([5]))):
+        np.testing.assert_allclose(logits[..., ::2, ::2], recorded[f"logits{i}"], **TOLERANCE)
+
+
+@torch.inference_mode()
+def test_each_stage_gives_the_published_networks_numbers(published, encoded):
+    recorded = np.load(DATA / "verse_backbone_part.npz")
+    image = smooth_image("verse.image", 256)[None, None]
+    maps = published.backbone(((image - MEAN) / DEVIATION).expand(-1, 3, -1, -1))
+    parts = (maps[0][:, :4, ::8, ::8], maps[1][:, :4, ::4, ::4], maps[2][:, :4, ::2, ::2], maps[3][:, ::24, ::2, ::2])
+    for part, name in zip(parts, ("res2", "res3", "res4", "res5")):
+        np.testing.assert_allclose(part, recorded[name], **TOLERANCE)
+    recorded = np.load(DATA / "verse_pixel_decoder_part.npz")
+    fused = published.sem_seg_head.pixel_decoder(encoded, torch.tensor(recorded["dense_map"])[None])
+    for level, step in ((0, 1), (1, 2), (2, 4)):
+        np.testing.assert_allclose(fused[level][:, :32:8, ::step, ::step], recorded[f"level{level}"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("case, targets", [("mode2_q1", torch.tensor([0])), ("mode3", None)], ids=["name and clicks", "clicks"])
+@torch.inference_mode()
+def test_the_first_two_clicks_give_the_published_networks_numbers(published, encoded, case, targets):
+    recorded, before = np.load(DATA / f"verse_{case}_steps01_every2.npz"), np.load(DATA / "verse_mode1_q1.npz")["logits5"]
+    start = torch.zeros(1, 1, 256, 256)
+    previous = start if targets is None else F.interpolate(torch.tensor(before), (256, 256), mode="bilinear").sigmoid()
+    for step in ("step0", "step1"):
+        clicks = tuple(torch.tensor(recorded[f"{step}_{sign}_row_col_label"])[None].float() for sign in ("pos", "neg"))
+        answer = published.decode(encoded, draw_prompts(clicks, previous), targets, clicks)
+        for i in (2, 5):
+            np.testing.assert_allclose(answer[i][..., ::2, ::2], recorded[f"{step}_logits{i}"], **TOLERANCE)
+        previous = F.interpolate(answer[-1], (256, 256), mode="bilinear").sigmoid()
+
+
 @pytest.mark.parametrize("case, targets", [("mode2_q1", torch.tensor([0])), ("mode3", None)], ids=["name and clicks", "clicks"])
 @torch.inference_mode()
 def test_with_three_clicks_it_gives_the_published_networks_numbers(published, encoded, case, targets):
@@ -81,11 +126,24 @@ def test_the_click_modules_give_the_recorded_numbers(published):
 
 
 @torch.inference_mode()
-def test_utnet_gives_the_published_networks_numbers():
+def test_clicks_at_the_border_give_the_recorded_features(published):
+    recorded = np.load(DATA / "verse_edge_clicks_level0.npz")  # the coarsest level's features where the clicks may look
+    features, (rows, columns) = torch.zeros(1, 256, 32, 32), torch.tensor(recorded["cells"]).T
+    features[0, :, rows, columns] = torch.tensor(recorded["features"]).T
+    points = torch.tensor(recorded["points_row_col"]).float()
+    clicks = torch.cat([points, torch.ones(len(points), 1)], dim=1)[None]
+    found = published.sem_seg_head.predictor.semantic_query(features, clicks, scale=8, radius=0)[0]
+    np.testing.assert_allclose(found, recorded["semantic"][:, 0], **TOLERANCE)
+
+
+@pytest.mark.parametrize(("side", "every"), [(128, 2), (256, 8)])
+@torch.inference_mode()
+def test_utnet_gives_the_published_networks_numbers(side, every):
     network = UTNet(UTNetConfig()).eval()
     network.load_state_dict({**network.state_dict(), **published_state("keys_utnet.tsv")})
-    logits = network(smooth_image("utnet.128", 128)[None, None])
-    np.testing.assert_allclose(logits[:, :, ::2, ::2], np.load(DATA / "utnet_128_every2.npz")["logits"], **TOLERANCE)
+    logits = network(smooth_image(f"utnet.{side}", side)[None, None])
+    recorded = np.load(DATA / f"utnet_{side}_every{every}.npz")["logits"]
+    np.testing.assert_allclose(logits[:, :, ::every, ::every], recorded, **TOLERANCE)
 
 
 def test_names_and_shapes_are_the_published_ones():
@@ -108,6 +166,30 @@ def test_a_published_checkpoint_loads_and_says_which_modules_it_lacks(tmp_path, 
         assert torch.equal(loaded.state_dict()[key], value)
     again = verse.load(tmp_path / "a.pth", "cpu").state_dict()
     assert all(torch.equal(value, again[key]) for key, value in loaded.state_dict().items()), "the same click modules each time"
+
+
+def test_a_published_checkpoint_says_which_targets_its_queries_are_or_the_order_is_assumed(tmp_path, small, caplog, capsys):
+    state = {key: value for key, value in small.state_dict().items() if not key.startswith(CLICK_MODULES)}
+    torch.save({"model": state}, tmp_path / "a.pth")
+    assumed = verse.load(tmp_path / "a.pth", "cpu")
+    assert assumed.queries == ("LV", "myocardium", "RV") and assumed.unseen == ("edema", "scar", "LA")
+    assert "the order LV, myocardium, RV is assumed" in caplog.text
+    caplog.clear()
+    named = tmp_path / "named.safetensors"
+    assert main(["models", "queries", str(tmp_path / "a.pth"), "RV,myocardium,left ventricle", "-o", str(named)]) == 0
+    assert verse.load(named, "cpu").queries == ("RV", "myocardium", "LV") and "assumed" not in caplog.text
+    image = np.random.default_rng(0).random((64, 64))
+
+    def answer(path, target):
+        session = InteractiveSession(image, model="verse", weights=path, targets=(target,), mode="auto", device="cpu")
+        session.predict()
+        return session.probability
+
+    assert np.array_equal(answer(named, "LV"), answer(tmp_path / "a.pth", "RV"))
+    assert not np.array_equal(answer(named, "LV"), answer(tmp_path / "a.pth", "LV"))
+    for order in ("RV,LV", "RV,LV,LV", "RV,LV,liver"):
+        assert main(["models", "queries", str(tmp_path / "a.pth"), order, "-o", str(named)]) == 1
+        assert "expected a name for each of the 3 of a.pth" in capsys.readouterr().err
 
 
 def test_a_checkpoint_trained_here_lacks_nothing(tmp_path, small, monkeypatch):

@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from shapes import ellipsoid
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
+from InteractiveSegLib.cli import main
 from InteractiveSegLib.geometry import Canvas
+from InteractiveSegLib.models import find_family, load
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.plan import PLANS, Plan
 from InteractiveSegLib.predictors.slices import Request
@@ -173,8 +175,31 @@ def test_a_target_without_training_says_so_once_and_stays_empty_until_clicked(se
         assert session.predict().empty
         session.add(Click((2, 70, 90)))
     assert session.mask[2, 70, 90]
+    assert session.notice == "", "it was clicked now"
+    session.predict([3])
+    assert session.notice.startswith("These weights never saw edema, so it stays empty"), "once in the log, each time here"
     assert [record.getMessage() for record in caplog.records].count(
         "These weights never saw edema, so it stays empty until you click: no data here shows it.") == 1
+
+
+def test_targets_are_known_by_their_titles_and_in_any_case(session_of):
+    session = session_of(targets=("Left Ventricle", "rv", " myocardium"))
+    assert session.targets == ("LV", "RV", "myocardium")
+    session.add(Click((2, 70, 90), label="left ventricle"))
+    assert session.mask_of("lv")[2, 70, 90] and session.mask_of("LV")[2, 70, 90]
+    with pytest.raises(InteractiveSegError, match="different names"):
+        session_of(targets=("LV", "left ventricle"))
+    atrium = InteractiveSession(np.zeros((8, 8, 8)), model="tis", targets=("Left Atrium",))
+    assert atrium.targets == ("left atrium",)
+
+
+def test_what_the_shipped_weights_never_saw_is_marked_in_every_list(capsys):
+    family = find_family("verse")
+    assert load("verse", None, "cpu").unseen == family.unseen == ("edema",)
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert "targets: LV, myocardium, RV, edema (untrained), scar, LA\n" in printed
+    assert "targets: anterior, posterior\n" in printed
 
 
 def test_a_click_beside_the_close_look_brings_the_whole_slice_back(session_of):

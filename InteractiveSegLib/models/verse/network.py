@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ...device import half_precision
+from ...terminology import HEART, UNSEEN, find_name
 from ...types import InteractiveSegError
-from ...weights import load_strictly, read_state
+from ...weights import load_strictly, read_metadata, read_state
 from ..layers.lowered import lower_weights
 from .decoder import SCALES, WHOLE, Parts, QueryDecoder
 from .fuser import PixelFuser
@@ -48,7 +51,7 @@ class VerSeConfig:
 
 
 PUBLISHED = VerSeConfig(rounding="round")
-UNSEEN = ("edema",)  # targets of the compact network that no data set of its training shows
+QUERIES = "queries"  # in a file's metadata: the targets in the order of its object queries, with commas between
 COMPACT = VerSeConfig(base=16, width=64, feedforward=256, dropout=0.0, size=128, by_batch=False)
 
 
@@ -66,13 +69,15 @@ class VerSe(nn.Module):
     """Segments by name, by name and clicks, or by clicks alone.
 
     `encode` is for once per slice, `decode` for each answer. untrained: names of tensors that the loaded file did not hold.
-    unseen: targets that its weights were never trained on. precision: what predictions multiply in, None is float32.
+    queries: its targets in the order of their object queries. unseen: targets that its weights were never trained on.
+    precision: what predictions multiply in, None is float32.
     """
 
     def __init__(self, config: VerSeConfig) -> None:
         super().__init__()
         self.config = config
         self.untrained: tuple[str, ...] = ()
+        self.queries: tuple[str, ...] = tuple(HEART)[:config.targets]
         self.unseen: tuple[str, ...] = ()
         self.precision: torch.dtype | None = None
         self.backbone = UTNetEncoder(replace(VERSE_ENCODER, base=config.base, dropout=config.dropout, by_batch=config.by_batch))
@@ -135,9 +140,27 @@ def read_config(state: dict[str, torch.Tensor], path: Path) -> VerSeConfig:
                        size=size, parts=parts, by_batch="backbone.inc.0.bn1.running_mean" in state)
 
 
+def check_queries(order: Sequence[str], count: int, path: Path) -> tuple[str, ...]:
+    """The targets of a file's object queries, in their order, or one sentence. count: how many it has."""
+    queries = tuple(find_name(name, HEART) for name in order)
+    if None in queries or len(set(queries)) != count or len(queries) != count:
+        raise InteractiveSegError(f"Got the object queries {', '.join(order)}, expected a name for each of the {count} of "
+                                  f"{path.name}, in their order, out of {', '.join(HEART)}.")
+    return queries
+
+
+def name_queries(path: Path, order: Sequence[str], out: Path) -> None:
+    """Write a VerSe's weights as .safetensors that say which targets its object queries are."""
+    state = read_state(path)
+    queries = check_queries(order, read_config(state, path).targets, path)
+    if out.suffix != ".safetensors" or out.resolve() == path.resolve():
+        raise InteractiveSegError(f"{out} cannot be written: give another file, whose name ends with .safetensors.")
+    save_file({key: value.contiguous() for key, value in state.items()}, out, {QUERIES: ",".join(queries)})
+
+
 def load(path: Path, device: str) -> VerSe:
     """A network from shipped or published weights. A published file lacks the click modules: they stay as they were drawn,
-    always alike, and are named in `untrained`."""
+    always alike, and are named in `untrained`; which targets its object queries are is assumed where it does not say so."""
     state = {key: value for key, value in read_state(path).items() if not key.startswith(UNUSED)}
     config = read_config(state, path)
     with torch.random.fork_rng(devices=[]):
@@ -146,7 +169,14 @@ def load(path: Path, device: str) -> VerSe:
     drawn = {key: value for key, value in network.state_dict().items() if key.startswith(CLICK_MODULES) and key not in state}
     load_strictly(network, {**state, **drawn}, path)
     network.untrained = tuple(drawn)
-    network.unseen = () if drawn else UNSEEN  # a published file has seen all six
+    said = read_metadata(path).get(QUERIES)
+    if said is not None:
+        network.queries = check_queries(said.split(","), config.targets, path)
+    elif drawn:
+        log.warning("%s does not say which targets its object queries are, the order %s is assumed: write a file that says it "
+                    "with `interactive-seg models queries`.", path.name, ", ".join(network.queries))
+    trained = network.queries if drawn else set(network.queries) - set(UNSEEN)  # a published file has seen all that it has
+    network.unseen = tuple(name for name in HEART if name not in trained)
     if drawn:
         log.warning("%s was published without %s: clicks are understood at random until the network is trained further.",
                     path.name, ", ".join(drawn))

@@ -170,3 +170,15 @@ def test_the_network_is_the_one_that_knows_the_chosen_segments_name():
     ids = {name: segments.AddEmptySegment(name, name) for name in (*lists[0], *lists[1], "tumour")}
     for names in lists[:2]:
         assert structures.together(segmentation, ids[names[-1]], lists) == {name: ids[name] for name in names}
+
+
+def test_what_the_weights_never_saw_is_marked_in_the_box_and_not_in_the_segments_name(a_stage, monkeypatch):
+    spec = replace(models.FAMILIES["flood"], targets=("left", "right"), unseen=("right",))
+    monkeypatch.setitem(models.FAMILIES, "flood", spec)
+    a_stage.segmentation.GetSegmentation().GetSegment(a_stage.segment_id).SetName("right")
+    a_stage.effect.updateGUIFromMRML()
+    a_stage.settle()
+    panel = a_stage.effect.panel
+    panel.showStructure("right")
+    assert panel.structureCombo.currentText == "right (untrained)" and panel.structure == "right"
+    assert a_stage.segmentation.GetSegmentation().GetSegment(a_stage.segment_id).GetName() == "right"
