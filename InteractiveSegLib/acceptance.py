@@ -43,7 +43,7 @@ def accepted_entries(
 def keep_accepted(
     session: InteractiveSession, states: dict[StateKey, SliceState], accepted: dict[StateKey, str], case: str
 ) -> tuple[str, ...]:
-    """Add them to the session's context, all or none, in place of those accepted before. accepted: the entries' ids, kept here."""
+    """Add them to the session's context, all or none, in place of those accepted before. accepted: their ids, kept here."""
     if session.context is None:
         raise InteractiveSegError("This session has no context to add to: make it with context=ContextSet().")
     fresh = {key: make_entry(**entry) for key, entry in accepted_entries(session, states, case).items()}
