@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from InteractiveSegLib import InteractiveSegError, InteractiveSession, device, plan
+from InteractiveSegLib import InteractiveSegError, InteractiveSession, appearance, device, plan
 from InteractiveSegLib.device import FULL, GONE, LACKING, device_errors, device_failure
 from InteractiveSegLib.models import find_family
 from InteractiveSegLib.models.layers import replayed
 from InteractiveSegLib.plan import PLANS
 from InteractiveSegLib.predictors.fallback import retreat
+from InteractiveSegLib.propagation import Propagator
 from InteractiveSegLib.training.loop import Trainer
 from InteractiveSegLib.training.recipes.scribbleprompt import ScribblePromptRecipe
 
@@ -204,6 +205,19 @@ def test_a_card_that_is_too_full_to_record_is_full(recordings, monkeypatch, with
     with pytest.raises(RuntimeError):
         ask(recordings, 1)
     assert not replayed._failed.is_set()
+
+
+def test_how_slices_lie_over_each_other_is_recorded_for_the_network_that_carries_masks(a_volume, monkeypatch):
+    owners = []
+
+    def counted(owner, name, function, *inputs):
+        owners.append(owner)
+        return function(*inputs)
+
+    monkeypatch.setattr(appearance, "replayed", counted)
+    carrier = Propagator(a_volume[0], 0, (3.0, 1.0, 1.0), PLANS["cpu"])
+    [*carrier.carry({7: a_volume[1][7][None]}, range(6, 9), {})]
+    assert owners and all(owner is carrier.network for owner in owners)
 
 
 def test_a_recording_that_cannot_be_ended_leaves_the_stream_and_closes_its_memory(monkeypatch):

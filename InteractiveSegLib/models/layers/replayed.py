@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from ...device import FULL, device_failure, recorded, recording, records_kernels
 
@@ -119,12 +118,12 @@ def abandon(device: torch.device, pool: tuple[int, int]) -> None:
             release(device.index, pool)
 
 
-def replayed(network: nn.Module, name: Hashable, function: Function, *inputs: torch.Tensor) -> Tensors:
+def replayed(owner: object, name: Hashable, function: Function, *inputs: torch.Tensor) -> Tensors:
     """function(*inputs): on CUDA recorded under that name when shapes come again, and replayed from then on; elsewhere called.
 
     function: looks at nothing but the network's weights and its arguments' values, does not wait for the device, and does not
-    choose by values. Recordings belong to the network, so that all sessions that share it share them.
+    choose by values. Recordings belong to the owner, a network, so that all sessions that share it share them.
     """
     if _failed.is_set() or not records_kernels(str(inputs[0].device)):
         return function(*inputs)
-    return network.__dict__.setdefault("_recordings", {}).setdefault(name, Recordings()).run(function, inputs)
+    return owner.__dict__.setdefault("_recordings", {}).setdefault(name, Recordings()).run(function, inputs)
