@@ -9,7 +9,12 @@ CANDIDATES := python3.11 python3.12 python3.13 python3.10 python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint test-cuda test-slicer tour
+# PYTHON=python3 takes a Python that has torch, the package's other dependencies and pytest, and installs nothing.
+READY := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(STAMP))
+FIGURES := Resources/benchmark-cuda.md
+FAMILIES := scribbleprompt multiverseg limnet propagation verse tis
+
+.PHONY: help demo test lint test-cuda cuda-figures test-slicer tour
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -20,12 +25,24 @@ demo: $(STAMP) ## build a small study, segment it, write demo/report.html
 test: lint ## run the linter and all tests
 	QT_QPA_PLATFORM=offscreen $(PYTHON) -m pytest
 
-test-cuda: $(STAMP) ## with a CUDA device: the tests that need it, then memory and speed of every family, as a table
-	$(PYTHON) -m pytest -m cuda Testing/lib/test_cuda.py
-	$(VENV)/bin/interactive-seg benchmark --memory --device cuda > Resources/benchmark-cuda.md
-	$(VENV)/bin/interactive-seg benchmark --device cuda >> Resources/benchmark-cuda.md
-	$(if $(AUTHORS),$(PYTHON) -W ignore Testing/authors.py $(AUTHORS) --device cuda >> Resources/benchmark-cuda.md)
-	cat Resources/benchmark-cuda.md
+test-cuda: $(READY) ## with a CUDA device: the tests that need it, then cuda-figures; a test that fails is told in the end
+	@rm -f $(FIGURES)
+	@failed=0; \
+	$(PYTHON) -m pytest -m cuda Testing/lib/test_cuda.py || failed=$$?; \
+	$(MAKE) --no-print-directory cuda-figures || failed=$$?; \
+	test $$failed = 0 || echo "make test-cuda: something failed, see above; the figures are in $(FIGURES)." >&2; \
+	exit $$failed
+
+cuda-figures: $(READY) ## add memory and speed on CUDA to FIGURES=file, one family after the other: FAMILIES="verse tis"
+	@failed=0; \
+	for family in $(FAMILIES); do \
+		$(PYTHON) -m InteractiveSegLib.cli benchmark --memory --families $$family --device cuda >> $(FIGURES) || failed=1; \
+		$(PYTHON) -m InteractiveSegLib.cli benchmark --families $$family --device cuda >> $(FIGURES) || failed=1; \
+		case $(if $(AUTHORS),$$family,none) in multiverseg|limnet|propagation|verse) \
+			$(PYTHON) -W ignore Testing/authors.py $(AUTHORS) --rows $$family --device cuda >> $(FIGURES) || failed=1;; \
+		esac; \
+	done; \
+	cat $(FIGURES); exit $$failed
 
 test-slicer: ## run the self-tests in an application: make test-slicer SLICER=/path/to/Slicer
 	@test -x "$(SLICER)" || { echo "Give the application: make test-slicer SLICER=/path/to/Slicer" >&2; exit 2; }

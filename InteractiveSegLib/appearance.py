@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
+from .models.layers.replayed import replayed
 from .models.limnet.propagation import Drawn
 from .motion import blurred, displacement, followed
 
@@ -79,10 +80,13 @@ def blurring(side: int, device: torch.device) -> torch.Tensor:
 
 
 class Ways:
-    """How neighbouring slices lie over each other, kept for those that are kept: a second round finds it done."""
+    """How neighbouring slices lie over each other, kept for those that are kept: a second round finds it done.
 
-    def __init__(self, kept: Container[int] = range(0)) -> None:
-        self.kept = kept
+    owner: what the recorded kernels belong to and live as long as, by default these ways.
+    """
+
+    def __init__(self, kept: Container[int] = range(0), owner: object = None) -> None:
+        self.kept, self.owner = kept, self if owner is None else owner
         self.known: dict[tuple[int, int], torch.Tensor] = {}
 
     def between(self, here: Drawn, before: Drawn) -> torch.Tensor:
@@ -90,7 +94,7 @@ class Ways:
         pair = here.index, before.index
         if pair in self.known:
             return self.known[pair].float()
-        way = displacement(here.frame, before.frame).half()
+        [way] = replayed(self.owner, "way", lambda *frames: [displacement(*frames).half()], here.frame, before.frame)
         if here.index in self.kept:
             self.known[pair] = way
         return way.float()

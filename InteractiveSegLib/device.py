@@ -7,8 +7,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from .types import InteractiveSegError
 
@@ -20,9 +22,17 @@ FLOAT32 = "INTERACTIVESEG_FLOAT32"  # environment, any value: no half precision 
 MOST_THREADS = 256  # that may be asked for on a smaller machine
 FULL = "has no memory left"
 GONE = "does not answer any more"
-BROKEN = ("CUDA error", "CUDA driver", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS", "cuDNN error", "MPS backend", "No CUDA GPUs")
+LACKING = "cannot compute all of this model"
+# Words of errors. Where a card is too full for cuBLAS's and cuDNN's handles and workspaces, these two say it in their own way.
+NO_ROOM = ("out of memory", "STATUS_ALLOC_FAILED", "STATUS_NOT_INITIALIZED", "able to find an engine to execute",
+           "Unable to find a valid cuDNN", "Seems to be OOM", "DefaultCPUAllocator")
+NOT_THERE = ("not currently implemented for the MPS device",)
+BROKEN = ("CUDA error", "CUDA driver", "CUDA unknown error", "CUDA call failed", "cudaError", "CUDNN_STATUS", "CUBLAS_STATUS",
+          "cuDNN error", "NVIDIA driver", "MPS backend", "No CUDA GPUs")
+VERDICTS = ((FULL, NO_ROOM), (LACKING, NOT_THERE), (GONE, BROKEN))
 
-NO_ROOM = ("out of memory", "STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
+recording = threading.Lock()  # held while kernels are recorded, one graph at a time, and while memory is given back
+recorded: WeakSet = WeakSet()  # the recordings there are, see models.layers.replayed
 
 _lost: set[str] = set()  # kinds of devices that failed for good in this process
 
@@ -45,15 +55,21 @@ def choose_device(device: str | torch.device | None = "auto") -> str:
     kind, _, number = name.partition(":")
     if name == "auto" or kind in _lost:
         name = usable[0]
-    elif kind not in usable or (":" in name and not number.isdecimal()):
-        raise InteractiveSegError(
-            f"The device {name!r} is not there; this machine has {', '.join(usable)}: choose one of them or auto."
-        )
+    elif kind not in usable or (":" in name and not (number.isdecimal() and int(number) < _count(kind))):
+        there = ", ".join(f"{kind} ({_count(kind)} of them)" if _count(kind) > 1 else kind for kind in usable)
+        raise InteractiveSegError(f"The device {name!r} is not there; this machine has {there}: choose one of them or auto.")
     if name.startswith("cuda"):
         import torch
 
         torch.backends.cudnn.allow_tf32 = FLOAT32 not in os.environ
     return name
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind there are."""
+    import torch
+
+    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def half_precision(device: str):
@@ -72,11 +88,13 @@ def half_precision(device: str):
 def training_precision(device):
     """The context in which a network's forward pass is trained there: bfloat16 where the device multiplies it itself, or float32.
 
-    A processor without such units computes bfloat16 three times slower than float32.
+    A processor without such units computes bfloat16 three times slower than float32, and a card before Ampere emulates it.
     """
     import torch
 
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half_precision(device) is not None)
+    kind = torch.device(device).type
+    has_units = half_precision(device) is not None and (kind != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0))
+    return torch.autocast(kind, torch.bfloat16, enabled=has_units)
 
 
 def records_kernels(device: str) -> bool:
@@ -85,10 +103,14 @@ def records_kernels(device: str) -> bool:
 
 
 def send(array, device):
-    """A numpy array as a tensor on the device; to CUDA through pinned memory, so that nobody waits for the copy."""
+    """A numpy array as a tensor on the device, see `moved`."""
     import torch
 
-    tensor = torch.from_numpy(array)
+    return moved(torch.from_numpy(array), device)
+
+
+def moved(tensor: torch.Tensor, device) -> torch.Tensor:
+    """A tensor of the CPU on the device; to CUDA through pinned memory, so that nobody waits for the copy."""
     if str(device).startswith("cuda"):
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -107,14 +129,25 @@ def set_threads(count: int | None = None) -> int:
     return count
 
 
-def device_failure(error: RuntimeError | MemoryError) -> str:
-    """FULL, GONE, or "" when the error has nothing to do with the device."""
+def device_errors() -> tuple[type[Exception], ...]:
+    """The classes of what is raised when a device fails; `device_failure` tells whether it was that."""
     import torch
 
-    text = str(error)
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(words in text for words in NO_ROOM):
-        return FULL
-    return GONE if any(words in text for words in BROKEN) else ""
+    return RuntimeError, MemoryError, torch.cuda.DeferredCudaCallError
+
+
+def device_failure(error: BaseException | None) -> str:
+    """FULL, GONE, LACKING, or "" when neither the error nor what it was raised from has anything to do with the device."""
+    import torch
+
+    while error is not None:
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+            return FULL
+        for verdict, words in VERDICTS:
+            if any(word in str(error) for word in words):
+                return verdict
+        error = error.__cause__
+    return ""
 
 
 def lose(device: str) -> None:
@@ -123,15 +156,26 @@ def lose(device: str) -> None:
 
 
 def release_memory(device: str) -> None:
-    """Give what torch keeps of a device's memory back to it."""
+    """Give what torch keeps of a device's memory back to it. One that turns out to be broken is never chosen again."""
     import gc
 
     import torch
 
     gc.collect()  # networks and their sessions may refer to each other
     kind = device.split(":")[0]
-    if kind == "cuda" and kind in available_devices():
-        torch.cuda.empty_cache()
+    if kind not in available_devices():
+        return
+    if kind == "cuda":
+        clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+        try:
+            with recording:
+                if clear is not None and not recorded:  # a recording goes on using the workspace that cuBLAS had for it
+                    clear()
+                torch.cuda.empty_cache()
+        except RuntimeError as error:
+            if device_failure(error) != GONE:
+                raise
+            lose(device)
     elif kind == "mps":
         torch.mps.empty_cache()
 
@@ -141,8 +185,13 @@ def free_memory(device: str) -> int | None:
     if device.startswith("cuda"):
         import torch
 
-        kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept_by_torch
+        free, _ = torch.cuda.mem_get_info(device)
+        number = torch.device(device).index
+        number = torch.cuda.current_device() if number is None else number
+        own = [part for part in torch.cuda.memory_snapshot() if part["device"] == number]
+        # What a recording keeps beside its maps nobody else can use.
+        shared = [part for part in own if not any(part.get("segment_pool_id", ()))]
+        return free + sum(part["total_size"] - part["allocated_size"] for part in shared)
     if sys.platform == "win32":
         return _free_windows()
     try:

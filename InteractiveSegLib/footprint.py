@@ -50,7 +50,7 @@ CPU = {
 # `benchmark --memory --device cuda` prints what to write here; then "cuda" belongs to MEASURED.
 CUDA = {
     "scribbleprompt": (Footprint(3, 20, 8), Footprint(16, 30, 60)),
-    "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 80, 20)),
+    "multiverseg": (Footprint(3, 25, 6, 5), Footprint(76, 100, 50, 19)),
     "limnet": (Footprint(3, 30, 20), Footprint(124, 180, 120)),
     "verse": (Footprint(5, 30, 6, 1.5), Footprint(180, 200, 60, 22)),
     "tis": (Footprint(3, 120, 430, 152, 4),),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .device import available_devices, choose_device, free_memory, lose
+from .device import GONE, available_devices, choose_device, device_errors, device_failure, free_memory, lose
 from .footprint import MEASURED, PROPAGATION, needed, tis_voxels
 from .models import FamilySpec
 from .types import InteractiveSegError
@@ -70,8 +70,11 @@ def make_plan(
     for kind in (first, *kinds[kinds.index(first.split(":")[0]) + 1:]):
         try:
             free = free_memory(kind)
-        except RuntimeError:  # it was there when the program began
-            lose(kind)
+        except device_errors() as error:  # it was there when the program began
+            if not device_failure(error):
+                raise
+            if device_failure(error) == GONE:
+                lose(kind)
             continue
         whole = PLANS[kind.split(":")[0]]
         for plan in ladder(replace(whole, device=kind, examples=most or whole.examples)):

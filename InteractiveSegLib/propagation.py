@@ -108,7 +108,7 @@ class Propagator:
         self.on_canvas = lru_cache(maxsize=2 * AHEAD)(self.drawn)  # the guide looks at a slice again soon after it is encoded
         ahead = min(AHEAD, self.plan.batch) if self.device.type == "cuda" else 1
         self.slices = EncodedSlices(self.network, self.on_canvas, self.plan.kept, self.precision, ahead)
-        self.ways = Ways(self.slices.kept)
+        self.ways = Ways(self.slices.kept, self.network)
 
     def drawn(self, index: int) -> torch.Tensor:
         """A slice as the networks see it: (1, size, size) in [0, 1]."""

@@ -141,9 +141,8 @@ def propagated(
     XMem's weights instead of the shipped ones. The session's masks are not changed. When the device fails the round begins again
     with a smaller plan, see predictors.fallback.
     """
-    from .device import device_failure
+    from .device import device_errors, device_failure
     from .plan import propagation_plan
-    from .predictors.fallback import retreat
     from .propagation import Propagator
 
     if session.image.ndim == 2:
@@ -165,12 +164,11 @@ def propagated(
                 place = session.image, axis, session.placement.spacing
                 propagators[axis, weights] = Propagator(*place, plan, session.window, weights)
             return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, answers, fusing))
-        except (RuntimeError, MemoryError) as error:
+        except device_errors() as error:
             failure = device_failure(error)
             if not failure:
                 raise
-        propagators.clear()
-        session.adopt(retreat(session.plan, failure))
+        session.retreat(failure)
 
 
 def carry_all(

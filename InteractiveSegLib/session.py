@@ -262,9 +262,13 @@ class InteractiveSession:
         image = self.image if self.family.volumetric else self._slice(self.image, (self.axis, self.index))
         self._predictor().warm_up(image, (self.axis, self.index))
 
-    def adopt(self, plan: Plan) -> None:
-        """Go on with another plan, as after a device failed; `plan.sentence` says why."""
-        self._plan = plan
+    def retreat(self, failure: str) -> Plan:
+        """Go on after a device failed: nothing of the session stays there. The plan of now on; its `sentence` says why."""
+        from .predictors.fallback import retreat
+
+        self._propagators.clear()
+        self._plan = retreat(self.plan, failure, self._predictors.values())
+        return self._plan
 
     def release(self) -> None:
         """Give back the memory that networks take, on a graphics card too. Nothing is forgotten; the next prompt loads again."""
@@ -332,7 +336,7 @@ class InteractiveSession:
             whole = self.family.volumetric or self.image.ndim == 2
             spacing = tuple(s for a, s in enumerate(self.placement.spacing) if whole or a != self.axis)
             setting = Setting(self.family, spacing, self.plan, self.window, self.targets, self.mode, self.context, self.weights)
-            self._predictors[of] = make_predictor(setting, self.adopt)
+            self._predictors[of] = make_predictor(setting, self.retreat)
         return self._predictors[of]
 
     def _previous(self, key: StateKey, state: SliceState) -> np.ndarray | None:

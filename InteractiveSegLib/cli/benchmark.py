@@ -5,7 +5,8 @@ import argparse
 import datetime
 import os
 import platform
-import sys
+import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..evaluation.peers import available_peers
 from ..evaluation.protocol import Segmenter, SessionSegmenter
 from ..evaluation.published import RANDOM
 from ..evaluation.refinement_cost import refinement_table
-from ..evaluation.speed import Job, measure
+from ..evaluation.speed import Job, high_water, measure
 from ..evaluation.volumes.speed import RoundsJob, measure_rounds
 from ..prompts import Click
 from ..types import InteractiveSegError
@@ -44,7 +45,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--families", default=",".join(families.STEPS), metavar="NAMES", help="of the whole table, these (default: %(default)s)")
+    add("--families", default=",".join(families.STEPS), metavar="NAMES",
+        help="of the whole table or of --memory, these (default: %(default)s)")
     add("--quick", action="store_true", help="small sizes and few repeats, to see that it works")
     add("--memory", action="store_true", help="the estimate of each family's memory beside what a fresh process took")
     add("--eager", action="store_true", help="launch kernels one by one on CUDA instead of replaying recordings")
@@ -88,13 +90,13 @@ def run(args: argparse.Namespace) -> int:
     image, clicks = made_slice(args.size)
     print(f"{args.size} x {args.size} slice, {threads} thread(s), {device_name(device)}, {versions()}")
     print("\n| method | load s | first s | median s | p95 s | CPU s | peak MB |\n|---|---|---|---|---|---|---|")
-    _measure(args.model, lambda: SessionSegmenter(args.model, args.weights, device), image, clicks, args.prompts)
+    _measure(args.model, lambda: SessionSegmenter(args.model, args.weights, device), image, clicks, args.prompts, device)
     with tempfile.TemporaryDirectory() as folder:
         published = RANDOM["scribbleprompt"](Path(folder))
         name = "published size, random weights"
-        _measure(name, lambda: SessionSegmenter("scribbleprompt", published, device), image, clicks, args.prompts)
+        _measure(name, lambda: SessionSegmenter("scribbleprompt", published, device), image, clicks, args.prompts, device)
     for name, peer in available_peers().items():
-        _measure(name, peer, image, clicks, max(1, args.prompts // 4))
+        _measure(name, peer, image, clicks, max(1, args.prompts // 4), device)
     print("\nMedian and p95: wall seconds of the prompts after the first. CPU s: processor seconds of one prompt, all threads.")
     print("Peak MB: the process's high-water mark so far, so that later rows cannot be lower; on CUDA the device's own.")
     return 0
@@ -102,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
     """Every family, shipped and of the published size."""
-    names = tuple(args.families.split(","))
-    if not set(names) <= set(families.STEPS):
-        raise InteractiveSegError(f"Got --families {args.families}: choose among {', '.join(families.STEPS)}.")
+    names = family_names(args)
     print(f"{device_name(device)}, {threads} thread(s), {versions()}{_switches()}")
     columns = ("network", "step", "load s", "first s", "median s", "p95 s", "first / median", "as published s", "ratio",
                "peak MB")
@@ -118,23 +118,35 @@ def families_table(args: argparse.Namespace, threads: int, device: str) -> int:
             rates.append(f"{row.family}, {row.step}: {row.per / row.first:.1f} slices/s in the first round, "
                          f"{row.per / row.median:.1f} in the second.")
     print("\n" + "\n".join(rates))
-    print("Load has the warm-up in it. First and median of a propagation are its two rounds. As published: the released "
-          "computation with the same weights; ratio: its time over ours.")
+    print("Load has the warm-up in it; of so many examples it is reading them. First and median of a propagation are its two "
+          "rounds. As published: the released computation with the same weights; ratio: its time over ours.")
     return 0
+
+
+def family_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """Those that --families names."""
+    names = tuple(args.families.split(","))
+    if not set(names) <= set(families.STEPS):
+        raise InteractiveSegError(f"Got --families {args.families}: choose among {', '.join(families.STEPS)}.")
+    return names
 
 
 def memory_table(args: argparse.Namespace, threads: int, device: str) -> int:
     """What each family was said to need, and what it took."""
     print(f"{device_name(device)}, {threads} thread(s), {versions()}{_switches()}")
-    print("\n| what | estimate MB | taken MB | estimate / taken |\n|---|---|---|---|")
-    far = 0
+    on_card, names, far = device.startswith("cuda"), family_names(args), 0
+    columns = ["what", "estimate MB", "taken MB", "estimate / taken", *["reserved MB"] * on_card]
+    print(f"\n| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for published in (False, True):
         for case in cases(published, large=device != "cpu", quick=args.quick):
-            estimate, taken = measure_case(case, device, threads)
+            if case.family not in names:
+                continue
+            estimate, taken, reserved = measure_case(case, device, threads)
             far += not 0.8 <= estimate / taken <= 1.2
-            print(f"| {case.title} | {estimate:.0f} | {taken:.0f} | {estimate / taken:.2f} |", flush=True)
+            print(f"| {case.title} | {estimate:.0f} | {taken:.0f} | {estimate / taken:.2f} |" + f" {reserved:.0f} |" * on_card,
+                  flush=True)
     print(f"\n{far} of the estimates are more than 20 % off. Each row is a process of its own; taken: its peak above what it "
-          "held before the network was loaded.")
+          "held before the network was loaded." + " Reserved: what torch took from the card, with the gaps in it." * on_card)
     return 0
 
 
@@ -219,7 +231,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-def _measure(name: str, make, image: np.ndarray, clicks: list[Click], count: int) -> None:
+def _measure(name: str, make, image: np.ndarray, clicks: list[Click], count: int, device: str) -> None:
     begin = time.perf_counter()
     segmenter: Segmenter = make()
     load = time.perf_counter() - begin
@@ -232,31 +244,30 @@ def _measure(name: str, make, image: np.ndarray, clicks: list[Click], count: int
         cpu.append(time.process_time() - cpu_begin)
     steady = wall[1:]
     figures = (load, wall[0], np.median(steady), np.percentile(steady, 95), np.median(cpu[1:]))
-    print("| " + " | ".join([name, *(f"{figure:.3f}" for figure in figures), f"{_peak_megabytes():.0f}"]) + " |", flush=True)
-
-
-def _peak_megabytes() -> float:
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**20
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    print("| " + " | ".join([name, *(f"{figure:.3f}" for figure in figures), f"{high_water(device):.0f}"]) + " |", flush=True)
 
 
 def device_name(device: str) -> str:
+    """Of the processor; of a graphics card with the versions of what drives it."""
     import torch
 
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        cudnn = torch.backends.cudnn.version()
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {cudnn}, driver {_driver()}"
     for line in _lines(Path("/proc/cpuinfo")):
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver, as nvidia-smi tells it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return "unknown"
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    return said[0] if said else "unknown"
 
 
 def _lines(path: Path) -> list[str]:

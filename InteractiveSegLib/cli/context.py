@@ -99,13 +99,19 @@ def list_sets(store, args: argparse.Namespace) -> None:
 def names_beside(store) -> dict[str, str]:
     """Hash -> name of the cases of the study whose file lies beside the store: for the screen, the store holds no names."""
     from ..annotation.cases import STATE
+    from ..annotation.results import keep_outputs
     from ..annotation.state import StudyState
 
     file = store.path.parent / STATE
     if not file.is_file():
         return {}
+
+    def rescue(mark: str) -> str:
+        keep_outputs(file.parent, mark)
+        return "; the prompts and tables beside it are kept under the same mark"
+
     try:
-        return {store.digest(case.name): case.name for case in StudyState(file).records("")}
+        return {store.digest(case.name): case.name for case in StudyState(file, rescue).records("")}
     except InteractiveSegError as error:
         print(f"The cases have no names here: {error}", file=sys.stderr)
         return {}

@@ -20,7 +20,7 @@ from ..prompts import Click
 from ..session import InteractiveSession
 from ..weights import read_manifest
 from .published import RANDOM
-from .speed import Job, high_water, in_fresh_process, measure, resident
+from .speed import Job, begin, high_water, in_fresh_process, measure, resident, wait_for
 
 WIDTHS = (256, 256, 256, 256)  # MultiverSeg's published ones
 HEART = ("LV", "myocardium", "RV")
@@ -106,7 +106,8 @@ def context_rows(effort: Effort, device: str, threads: int, weights: Path | None
         job = Job("ours", count, WIDTHS, path, device, threads, effort.prompts)
         ours = measure(job)
         theirs = measure(replace(job, how="authors")).seconds if weights is not None and count <= effort.theirs else NAN
-        yield Row("", f"{count} examples", ours.encode, ours.first, ours.seconds, ours.p95, theirs, ours.megabytes)
+        yield Row("", f"{count} examples", ours.encode, ours.first, ours.seconds, ours.p95, theirs,
+                  ours.megabytes + ours.network)
     yield in_fresh_process(time_prompts, "multiverseg", effort, device, threads, weights, max(effort.contexts[:2]))
 
 
@@ -135,9 +136,9 @@ STEPS: dict[str, Callable[..., Iterator[Row]]] = {
 
 def seconds(action: Callable, *arguments) -> float:
     """Wall seconds of a call that ends with its result in the computer's own memory."""
-    begin = time.perf_counter()
+    start = time.perf_counter()
     action(*arguments)
-    return time.perf_counter() - begin
+    return time.perf_counter() - start
 
 
 def timed(action: Callable[[], object], count: int) -> tuple[float, float, float]:
@@ -149,10 +150,9 @@ def timed(action: Callable[[], object], count: int) -> tuple[float, float, float
 def time_prompts(family: str, effort: Effort, device: str, threads: int, weights: Path | None, examples: int = 0) -> Row:
     """Clicks in a session on a made slice of 512 x 512, with so many examples that are always used."""
     from ..context import ContextSet
-    from ..device import set_threads
     from .made import made_slice
 
-    set_threads(threads)
+    begin(device, threads)
     image, clicks = made_slice(512)
     context = ContextSet() if examples else None
     for n in range(examples):
@@ -170,11 +170,10 @@ def time_prompts(family: str, effort: Effort, device: str, threads: int, weights
 def time_network(family: str, effort: Effort, device: str, threads: int, weights: Path) -> Row:
     """One call of the network alone, ours and theirs, on the same arrays."""
     from .. import models
-    from ..device import set_threads
     from ..predictors.limnet import ClickPredictor
     from .published import plainly
 
-    set_threads(threads)
+    begin(device, threads)
     rng = np.random.default_rng(0)
     held = resident(device)
     load = seconds(models.load, models.FAMILIES[family].networks[0], weights, device)
@@ -198,22 +197,23 @@ def time_network(family: str, effort: Effort, device: str, threads: int, weights
 
 def time_propagation(side: int, effort: Effort, device: str, threads: int, weights: Path | None) -> Row:
     """Two rounds from the first of many slices; `first` is the first round, `median` the second, which encodes nothing."""
-    from ..device import half_precision, set_threads
+    from ..device import half_precision
     from ..plan import PLANS
     from ..propagation import Propagator
     from .published import xmem_slices
     from .volumes.speed import made_volume
 
-    set_threads(threads)
+    begin(device, threads)
     image, mask = made_volume(effort.slices, side)
     held = resident(device)
-    begin = time.perf_counter()
+    start = time.perf_counter()
     carrier = Propagator(image, 0, (1.0, 1.0, 1.0), replace(PLANS[device.split(":")[0]], device=device), weights=weights,
                          patience=effort.slices)
     warm = min(effort.slices, 12)
     for _ in carrier.carry({0: mask[None]}, range(warm), {}):
         pass
-    load = time.perf_counter() - begin
+    wait_for(device)
+    load = time.perf_counter() - start
     carrier.look(None)
     rounds = [seconds(lambda: [*carrier.carry({0: mask[None]}, range(effort.slices), {})]) for _ in range(2)]
     peak, theirs = high_water(device) - held, NAN
@@ -228,12 +228,11 @@ def time_propagation(side: int, effort: Effort, device: str, threads: int, weigh
 def time_hearts(effort: Effort, device: str, threads: int, weights: Path | None) -> list[Row]:
     """The first click in a slice, the second, and every slice of a volume by name."""
     from .. import models
-    from ..device import set_threads
     from ..models.verse.queries import pad_clicks
     from .heart_speed import SPACING, made_heart
     from .published import plainly
 
-    set_threads(threads)
+    begin(device, threads)
     image = made_heart()[:effort.volume]
     held = resident(device)
     load, firsts, seconds_, wholes = 0.0, [], [], []

@@ -15,7 +15,7 @@ from ..plan import PLANS
 from ..prompts import Box, Click
 from ..session import InteractiveSession
 from .published import RANDOM
-from .speed import high_water, in_fresh_process, resident
+from .speed import begin, high_water, in_fresh_process, reserved, resident
 
 
 @dataclass(frozen=True)
@@ -62,30 +62,29 @@ def cases(published: bool, large: bool, quick: bool = False) -> Iterator[Case]:
             yield Case("tis", (side,) * 3, targets=("anterior", "posterior"), spacing=spacing)
 
 
-def measure_case(case: Case, device: str, threads: int) -> tuple[float, float]:
-    """(estimate, what a fresh process took), both in MiB."""
+def measure_case(case: Case, device: str, threads: int) -> tuple[float, float, float]:
+    """(estimate, what a fresh process took, what torch reserved of a graphics card for it), MiB."""
     with tempfile.TemporaryDirectory() as folder:
         weights = RANDOM[case.family](Path(folder)) if case.published else None
         asked = case.slices * len(case.targets or "x") * (case.shape[0] if case.family == "verse" else 1)
         plan = PLANS[device.split(":")[0]]
         seen = tis_voxels(case.shape, (case.spacing,) * 3, case.targets or ()) if case.family == "tis" else None
         estimate = needed(case.family, plan, case.shape, case.examples, asked, weights, seen) / MIB
-        return estimate, in_fresh_process(run_case, case, weights, device, threads)
+        return estimate, *in_fresh_process(run_case, case, weights, device, threads)
 
 
-def run_case(case: Case, weights: Path | None, device: str, threads: int) -> float:
-    """What the session takes at most above what the process held before a network was loaded, MiB."""
-    from ..device import set_threads
+def run_case(case: Case, weights: Path | None, device: str, threads: int) -> tuple[float, float]:
+    """What the session takes at most above what the process held before a network was loaded, and `speed.reserved`, MiB."""
     from ..predictors import PREDICTORS
 
-    set_threads(threads)
+    begin(device, threads)
     ask = question(case, weights, device)
     for name in set(PREDICTORS.values()) if case.family == PROPAGATION else {PREDICTORS[find_family(case.family).name]}:
         importlib.import_module(f"..predictors.{name.split(':')[0]}", __package__)
     importlib.import_module("..propagation", __package__)
     held = resident(device)
     ask()
-    return high_water(device) - held
+    return high_water(device) - held, reserved(device) if device.startswith("cuda") else float("nan")
 
 
 def question(case: Case, weights: Path | None, device: str) -> Callable[[], object]:

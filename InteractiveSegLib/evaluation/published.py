@@ -5,13 +5,16 @@ ones; MultiverSeg's is speed.authors_forward. The same arithmetic, no meaning. P
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..device import EAGER
 from ..footprint import PROPAGATION
 from ..models.limnet.memory import PUBLISHED as MEMORY
 from ..models.limnet.memory import Memory, joined, similarity
@@ -80,6 +83,7 @@ class DenseMemory(Memory):
         return (cells.value @ dense.t()).unflatten(2, query.shape[1:])
 
 
+@patch.dict(os.environ, {EAGER: "1"})  # kernel by kernel
 @torch.inference_mode()
 def xmem_slices(network: XMem, images: np.ndarray, mask: np.ndarray, device: str, precision: torch.dtype | None) -> np.ndarray:
     """Probabilities (slices, H, W) of a run from the first slice on: each slice is sent, encoded, read and fetched by itself.

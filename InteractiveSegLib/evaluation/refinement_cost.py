@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .speed import high_water, in_fresh_process, resident
+from .speed import begin, high_water, in_fresh_process, resident
 
 CLICKS = 20
 
@@ -24,12 +24,11 @@ def refinement_table(sizes: tuple[int, ...], threads: int, device: str, weights:
 def time_clicks(size: int, threads: int, device: str, weights: Path | None) -> tuple[float, float, float, float, float, float]:
     """(automatic s, first s, median s and 95th percentile of the others, CPU s, MiB above the network itself) of clicks on a ball
     that fills the cube."""
-    from ..device import set_threads
     from ..models import load
     from ..predictors.tis import TISPredictor
     from ..prompts import Click
 
-    set_threads(threads)
+    begin(device, threads)
     network = load("tis-hippocampus", weights, device)
     names, rng = network.config.targets, np.random.default_rng(0)
     predictor = TISPredictor(network, network.config.spacing, names)
@@ -37,15 +36,15 @@ def time_clicks(size: int, threads: int, device: str, weights: Path | None) -> t
     start = (ball * (1 + (np.arange(size) > size // 2) * (len(names) > 1))[None, :, None]).astype(np.uint8)
     image = rng.normal(100 * ball, 20).astype(np.float32)
     held = resident(device)
-    begin = time.perf_counter()
+    start_time = time.perf_counter()
     predictor.automatic(image)
-    automatic = time.perf_counter() - begin
+    automatic = time.perf_counter() - start_time
     clicks, wall, cpu = [], [], []
     for n in range(CLICKS):
         clicks.append(Click(tuple(int(p) for p in rng.integers(0, size, 3)), label=names[n % len(names)]))
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        start_time, cpu_time = time.perf_counter(), time.process_time()
         predictor.refine(image, start, start, clicks)
-        wall.append(time.perf_counter() - begin)
-        cpu.append(time.process_time() - cpu_begin)
+        wall.append(time.perf_counter() - start_time)
+        cpu.append(time.process_time() - cpu_time)
     steady = (float(np.median(wall[1:])), float(np.percentile(wall[1:], 95)))
     return automatic, wall[0], *steady, float(np.median(cpu)), high_water(device) - held

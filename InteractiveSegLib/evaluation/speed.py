@@ -34,7 +34,7 @@ class Job:
 @dataclass(frozen=True)
 class Cost:
     """encode: seconds to read the examples, once. seconds, cpu: wall and processor seconds of a prediction, medians; first and
-    p95: wall seconds of the first, and the 95th percentile of the others.
+    p95: wall seconds of the first after a warm-up, and the 95th percentile of the others. network: MiB that it takes.
     megabytes: peak above what the process held with the network and its input. checksum: tells whether answers agree."""
 
     encode: float
@@ -44,12 +44,31 @@ class Cost:
     checksum: float
     first: float
     p95: float
+    network: float
 
 
 def in_fresh_process(function: Callable, *arguments):
     """What the function returns, called in a process of its own: a process never gives its high-water mark back."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def begin(device: str, threads: int) -> None:
+    """What a process that measures sets before anything else."""
+    from ..device import choose_device, set_threads
+
+    set_threads(threads)
+    choose_device(device)
+
+
+def wait_for(device: str) -> None:
+    """Until the device has done all that it was asked for."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()
 
 
 def measure(job: Job) -> Cost:
@@ -59,32 +78,33 @@ def measure(job: Job) -> Cost:
 
 def run_job(job: Job) -> Cost:
     """The job itself; its peak is that of the whole process."""
-    from ..device import set_threads
-
-    set_threads(job.threads)
-    rng = np.random.default_rng(0)
+    begin(job.device, job.threads)
+    rng, before = np.random.default_rng(0), resident(job.device)
     network = make_network(job)
     size = network.size
     image, prompts, previous = rng.random((1, size, size)), np.zeros((1, 3, size, size)), np.zeros((1, size, size))
     prompts[0, 1, size // 2, size // 2] = 1
     images, masks = rng.random((job.examples, size, size)), rng.random((job.examples, size, size)) > 0.5
     held = resident(job.device)
-    begin = time.perf_counter()
+    _prepared(network, job, images, masks)(image, prompts, previous)  # the warm-up
+    wait_for(job.device)
+    start = time.perf_counter()
     predict = _prepared(network, job, images, masks)
-    encode = time.perf_counter() - begin
-    begin = time.perf_counter()
+    wait_for(job.device)
+    encode = time.perf_counter() - start
+    start = time.perf_counter()
     predict(image, prompts, previous)
-    first = time.perf_counter() - begin
+    first = time.perf_counter() - start
     wall, cpu, spent = [], [], 0.0
     while not wall or (len(wall) < job.repeats and spent < PATIENCE):
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        start, cpu_start = time.perf_counter(), time.process_time()
         answer = predict(image, prompts, previous)
-        wall.append(time.perf_counter() - begin)
-        cpu.append(time.process_time() - cpu_begin)
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - cpu_start)
         spent += wall[-1]
     peak = high_water(job.device) - held
     return Cost(encode, float(np.median(wall)), float(np.median(cpu)), peak, float(np.abs(answer).mean()), first,
-                float(np.percentile(wall, 95)))
+                float(np.percentile(wall, 95)), held - before)
 
 
 def make_network(job: Job):
@@ -162,8 +182,8 @@ def resident(device: str) -> float:
     import torch
 
     if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 2**20
     with suppress(OSError):  # Linux forgets the high-water mark so far
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS") or high_water(device)
@@ -174,7 +194,7 @@ def high_water(device: str) -> float:
     import torch
 
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = _status("VmHWM")
     if peak is not None:
         return peak
@@ -183,6 +203,13 @@ def high_water(device: str) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def reserved(device: str) -> float:
+    """MiB that torch took from a graphics card at most, for what was allocated and between it."""
+    import torch
+
+    return torch.cuda.max_memory_reserved(device) / 2**20
 
 
 def _status(name: str) -> float | None:

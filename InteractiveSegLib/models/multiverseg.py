@@ -57,6 +57,10 @@ class EncodedContext:
     support: torch.Tensor
     term: torch.Tensor | None
 
+    @property
+    def nbytes(self) -> int:
+        return self.support.nbytes + (0 if self.term is None else self.term.nbytes)
+
 
 class ContextNetwork:
     """A network behind arrays: slices, prompts and a context in, logits out. No gradients, one device.

@@ -55,9 +55,9 @@ class Setting:
         return models.load(name or self.family.networks[0], self.weights if own else None, self.device)
 
 
-def make_predictor(setting: Setting, adopt: Callable[[Plan], None]):
-    """The family's predictor, which survives its device; `adopt` hears of the plan that it then goes on with."""
+def make_predictor(setting: Setting, retreat: Callable[[str], Plan]):
+    """The family's predictor, which survives its device; see fallback.FallbackPredictor for `retreat`."""
     from .fallback import FallbackPredictor
 
     module, name = PREDICTORS[setting.family.name].split(":")
-    return FallbackPredictor(getattr(importlib.import_module(f".{module}", __package__), name).of, setting, adopt)
+    return FallbackPredictor(getattr(importlib.import_module(f".{module}", __package__), name).of, setting, retreat)

@@ -12,10 +12,11 @@ from ..context.kept import description_of, kept
 from ..context.selection import choose_described, describe
 from ..geometry import Canvas, Window, normalise
 from ..models.layers.cross_conv import DEFAULT_PLAN, MemoryPlan
+from ..models.multiverseg import EncodedContext
 from ..robot import depth, largest_component
 from ..types import bounding_box
 
-KEPT = 4  # encoded sets of examples
+KEPT = 2**28  # bytes of encoded sets of examples; the set that is used now is kept whatever its size
 AROUND = 2.6  # sides of the object that its surroundings are wide; the networks learn from 1.3 to 3.5
 WHOLE = -1.0  # a side that stands for the whole slice
 
@@ -27,7 +28,7 @@ class NetworkWithContext:
     """A ContextNetwork with its examples already read, in the place of a network that needs none."""
 
     network: object
-    encoded: object
+    encoded: EncodedContext
     plan: MemoryPlan
 
     @property
@@ -94,7 +95,7 @@ class Examples:
             shown = [self._cropped(entry_id, side) for entry_id in ids]
             encoded = self.network.encode(*(np.stack(maps) for maps in zip(*shown)))
             self._encoded[ids, side] = NetworkWithContext(self.network, encoded, self.plan)
-            while len(self._encoded) > KEPT:
+            while len(self._encoded) > 1 and sum(kept.encoded.nbytes for kept in self._encoded.values()) > KEPT:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end((ids, side))
         return self._encoded[ids, side]

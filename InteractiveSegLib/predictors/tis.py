@@ -75,8 +75,9 @@ class TISPredictor:
         return cls(network, setting.spacing, setting.targets, mirror, setting.plan.crop)
 
     def warm_up(self, image: np.ndarray, key: tuple[int, int] = (0, 0)) -> None:
-        """Read the volume now, so that the first click is as quick as the next. key: of a slice, which plays no role here."""
-        self.encode(image)
+        """Read the volume now and correct it once for nothing, so that the first click is as quick as the next. key: of a slice,
+        which plays no role here."""
+        self.correct(self.automatic(image), np.array([image.shape]) // 2, np.ones(1, int))
 
     def automatic(self, image: np.ndarray) -> np.ndarray:
         """uint8 labels (k, j, i) without any click."""

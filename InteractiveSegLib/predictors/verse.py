@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from scipy import ndimage
 from skimage.segmentation import clear_border
 from torch.nn import functional as F
 
-from ..device import send
+from ..device import records_kernels, send
 from ..geometry import Canvas, Window, normalise
 from ..models.layers.replayed import replayed
 from ..models.verse.fuser import draw_prompts
@@ -57,10 +58,11 @@ class Look:
 
 
 class VerSePredictor:
-    """One working axis of one image. spacing: (row, column) in mm; mode: "auto+click", "auto" or "click"."""
+    """One working axis of one image. spacing: (row, column) in mm; mode: "auto+click", "auto" or "click"; targets: how many."""
 
-    def __init__(self, network, spacing: tuple[float, float], window: Window, mode: str, plan: Plan) -> None:
+    def __init__(self, network, spacing: tuple[float, float], window: Window, mode: str, plan: Plan, targets: int = 1) -> None:
         self.network, self.spacing, self.window, self.mode, self.plan = network, spacing, window, mode, plan
+        self.targets = targets
         self.device = next(network.parameters()).device
         self.canvases: dict[Key, Canvas] = {}
         self.looks: OrderedDict[Key, Look] = OrderedDict()
@@ -69,7 +71,7 @@ class VerSePredictor:
 
     @classmethod
     def of(cls, setting: Setting) -> VerSePredictor:
-        return cls(setting.network(), setting.spacing, setting.window, setting.mode, setting.plan)
+        return cls(setting.network(), setting.spacing, setting.window, setting.mode, setting.plan, len(setting.targets))
 
     @torch.inference_mode()
     def warm_up(self, image: np.ndarray, key: Key) -> None:
@@ -77,8 +79,11 @@ class VerSePredictor:
         canvas = self.whole(image)
         look = Look(canvas, self.encode([image], [canvas])[0])
         middle = Click(tuple(n // 2 for n in image.shape))
-        for by_name, clicked in KINDS[self.mode]:
-            self.decode([Request(image, (middle,) * clicked, None, self.network.queries[0])], [look], by_name)
+        # What is recorded is recorded for one target and for all of a slice.
+        counts = sorted({1, min(self.targets, self.plan.batch)}) if records_kernels(self.device) else (1,)
+        for (by_name, clicked), count in product(KINDS[self.mode], counts):
+            request = Request(image, (middle,) * clicked, None, self.network.queries[0])
+            self.decode([request] * count, [look] * count, by_name)
         if key not in self.canvases:
             self.looks[key] = look
 
@@ -209,7 +214,9 @@ class VerSePredictor:
         """The features of each slice on its canvas, in one batch."""
         shrunk = np.stack([canvas.shrink(normalise(image, self.window)) for image, canvas in zip(images, canvases)])
         maps = replayed(self.network, "encode", self.network.encode, send(shrunk, self.device)[:, None])
-        return [[level[i:i + 1] for level in maps] for i in range(len(shrunk))]
+        if len(shrunk) == 1:
+            return [list(maps)]
+        return [[level[i:i + 1].clone() for level in maps] for i in range(len(shrunk))]  # a view would keep the whole batch
 
     def by_looks(self, requests: Sequence[Request], starts: Sequence[np.ndarray | None], by_name: bool) -> list[np.ndarray]:
         """One pass of the decoder over the requests, each on the canvas that its slice is kept on."""

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from ..device import device_failure, moved
 from ..types import InteractiveSegError
 from ..weights import load_strictly, read_state, sha256, shipped_file
 from .recipes import TEACHERS
@@ -119,6 +120,8 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, KeyError, ValueError) as error:
+            if device_failure(error):
+                raise
             raise InteractiveSegError(
                 f"The run in {self.folder} was made by another recipe ({error}): give another folder or delete it."
             ) from error
@@ -182,14 +185,14 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean of all batches
         for _ in range(count):
-            batch = [t.to(self.device, non_blocking=True) for t in next(batches)]
+            batch = [moved(t, self.device) for t in next(batches)]
             for _loss in self.recipe.losses(self.ema.module, batch, 1.0):
                 pass
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
 
     def train_batch(self, batch: Any) -> None:
-        batch = [t.to(self.device, non_blocking=True) for t in batch]
+        batch = [moved(t, self.device) for t in batch]
         for loss, figures in self.recipe.losses(self.model, batch, self.progress):
             rate = self.learning_rate()
             for group in self.optimizer.param_groups:

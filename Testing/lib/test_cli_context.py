@@ -122,11 +122,15 @@ def test_where_the_study_lies_beside_the_store_its_cases_are_called_by_name_on_t
     for n in range(3, 6):
         liver.add(np.eye(30), np.eye(30) > 0, provenance=Provenance(liver.digest(str(n))))
     monkeypatch.setattr(outliers, "leave_one_out", lambda *asked: np.array([0.9, 0.1, 0.9, 0.9, 0.9, 0.9]))
-    StudyState("study.sqlite").put_files([CaseFile("1", "ward/Doe.png")])  # noted as "1"
+    StudyState("study.sqlite", lambda mark: "").put_files([CaseFile("1", "ward/Doe.png")])  # noted as "1"
     for words in (["list"], ["show", "-o", "sheet.png"], ["check"]):
         assert context(words[0], "a.sqlite", *words[1:], "--task", "liver") == 0
         named = [line for line in capsys.readouterr().out.splitlines() if line.split()[-1] == "1" or line.startswith("1: ")]
         assert len(named) == 1 and ids(store)[1][:8] in named[0]
     (store.path.parent / "study.sqlite").write_bytes(b"garbage" * 999)
+    results = store.path.parent / "liver"
+    results.mkdir()
+    (results / "prompts.json").write_text("{}")
     assert context("list", "a.sqlite") == 0
     assert "no names here" in capsys.readouterr().err
+    assert [path.name[:16] for path in results.iterdir()] == ["prompts.damaged-"], "not there to be written over by an empty one"

@@ -8,7 +8,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Box, Click, InteractiveSession, Scribble
 from InteractiveSegLib.context import ContextSet, Provenance
 from InteractiveSegLib.models import load
-from InteractiveSegLib.predictors import evidence
+from InteractiveSegLib.predictors import evidence, examples
 from InteractiveSegLib.predictors.context import ContextPredictor
 from InteractiveSegLib.predictors.slices import Request, SlicePredictor, keep_prompts
 
@@ -220,3 +220,17 @@ def test_large_slices_are_thinned_out_for_the_trial(side):
     predictor.answer = lambda request, *rest: seen.append(request.image.shape) or answer(request, *rest)
     predictor.predict([Request(image[:32, :32], (), None)])
     assert seen[0] == (min(side, 300),) * 2
+
+
+def test_encoded_sets_of_examples_are_kept_as_far_as_their_bytes_allow(monkeypatch):
+    def kept(limit):
+        monkeypatch.setattr(examples, "KEPT", limit)
+        predictor = predictor_of(context_of(MOVING))
+        ids = predictor.examples.ids()
+        for count in (1, 2, 3):
+            assert predictor.examples.whole(ids[:count], MOVING[0][0]).encoded is not None
+        return [used for used, _ in predictor.examples._encoded]
+
+    ids, one = predictor_of(context_of(MOVING)).examples.ids(), Atlas().encode(None, np.zeros((1, 64, 64))).nbytes
+    assert len(ids) == 4 and [len(used) for used in kept(2 * one)] == [2, 3]
+    assert [len(used) for used in kept(0)] == [3], "what is used now stays"

@@ -6,6 +6,7 @@ from shapes import overlap
 from test_cuda import by_limnet_clicks, by_multiverseg, by_tis, by_verse
 
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, device, models, plan
+from InteractiveSegLib.plan import PLANS
 from InteractiveSegLib.predictors.context import ContextPredictor
 from InteractiveSegLib.predictors.limnet import ClickPredictor
 from InteractiveSegLib.predictors.tis import TISPredictor
@@ -138,6 +139,45 @@ def test_memory_that_fills_up_in_mid_propagation_costs_no_slice(a_volume, monkey
     monkeypatch.setattr(propagation, "encode", failing)
     session = carried()
     assert np.array_equal(session.labels, expected) and "smaller plan" in session.plan.sentence
+
+
+@pytest.mark.parametrize("error", [FULL, GONE], ids=["full", "gone"])
+def test_nothing_of_a_session_stays_on_a_device_that_failed_in_a_propagation(a_card, a_volume, monkeypatch, error):
+    from InteractiveSegLib import propagation
+
+    card = a_card(error, 0)
+    session = InteractiveSession(a_volume[0], spacing=(3.0, 1.0, 1.0))
+    session.add(Click((7, *(int(n) // 2 for n in a_volume[0].shape[1:]))))
+    made, kept = [], session._predictors[0]
+
+    class Fails:
+        def __init__(self, image, axis, spacing, plan, window, weights):
+            made.append(plan.device)
+            if len(made) > 1:
+                assert kept.predictor is None, "the networks of clicks make room"
+                self.carry = propagation_of_the_cpu(image, axis, spacing, PLANS["cpu"], window, weights).carry
+
+        def carry(self, known, extent, found):
+            raise error
+
+    propagation_of_the_cpu = propagation.Propagator
+    monkeypatch.setattr(propagation, "Propagator", Fails)
+    [*session.propagate(from_slice=7, fuse=False)]
+    assert made == (["cuda", "cuda"] if error is FULL else ["cuda", "cpu"])
+    calls = card.calls
+    session.add(Click((7, 2, 2), positive=False))
+    assert (card.calls > calls) == (error is FULL) and kept.plan is session.plan
+
+
+def test_what_propagation_keeps_is_let_go_before_a_click_is_tried_again(a_card, a_disk):
+    a_card(FULL, 1)
+    session = InteractiveSession(a_disk[0])
+    for click in CLICKS[:2]:
+        session.add(click)
+    session._propagators["kept"] = "many encoded slices"
+    for click in CLICKS[2:]:
+        session.add(click)
+    assert session.plan.batch == 1 and not session._propagators
 
 
 def test_released_networks_are_let_go_and_loaded_again(a_disk):

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models import multiverseg, universeg
-from InteractiveSegLib.models.layers.cross_conv import MemoryPlan
+from InteractiveSegLib.models.layers.cross_conv import MemoryPlan, Stage
 from InteractiveSegLib.models.multiverseg import ContextNetwork, MultiverSegConfig, MultiverSegNet
 from InteractiveSegLib.models.universeg import UniverSegConfig, UniverSegNet
 from InteractiveSegLib.weights import load_strictly
@@ -152,3 +152,18 @@ def test_weights_of_the_other_family_are_refused_with_the_reason(tmp_path):
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(InteractiveSegError, match="no tensor named enc_blocks"):
         universeg.load(tmp_path / "other.pt", "cpu")
+
+
+def test_what_is_kept_of_examples_stays_in_half_precision_where_the_norms_answer_in_float32():
+    class Norm(torch.nn.GroupNorm):
+        """As under CUDA's autocast."""
+
+        def forward(self, x):
+            return super().forward(x.float())
+
+    stage = Stage(4, True)
+    stage.norml = Norm(1, 4)
+    with torch.inference_mode():
+        assert stage(torch.rand(1, 4, 8, 8)).dtype == torch.float32
+        with torch.autocast("cpu", torch.bfloat16):
+            assert stage(torch.rand(1, 4, 8, 8)).dtype == torch.bfloat16

@@ -10,6 +10,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
 from InteractiveSegLib.inference.sliding import predict_volume
 from InteractiveSegLib.models.tis.network import TISConfig, build, load
+from InteractiveSegLib.models.tis.refinement import Refinement
 from InteractiveSegLib.predictors import tis
 from InteractiveSegLib.predictors.tis import labels_at
 
@@ -68,6 +69,18 @@ def test_a_click_of_each_class_changes_the_map_and_undo_brings_it_back(weights, 
     for before in history[-2::-1]:
         session.undo()
         assert np.array_equal(session.labels, before)
+
+
+def test_the_warm_up_corrects_once_and_changes_nothing(weights, monkeypatch):
+    warm, cold = (a_session(weights, 2)[0] for _ in range(2))
+    corrected, correct = [], Refinement.forward
+    monkeypatch.setattr(Refinement, "forward", lambda *inputs: (corrected.append(1), correct(*inputs))[1])
+    before = warm.labels.copy()
+    warm.warm_up()
+    assert corrected == [1] and np.array_equal(warm.labels, before)
+    for session in (warm, cold):
+        session.add(Click((1, 1, 1), label=names(2)[0]))
+    assert np.array_equal(warm.labels, cold.labels)
 
 
 def test_without_a_click_the_automatic_result_stays_as_it_is(weights):

@@ -100,6 +100,21 @@ def test_only_so_many_encoded_slices_are_kept_and_the_others_are_encoded_again(s
     assert calls["encoded"] > encoded and np.array_equal(session.labels, labels)
 
 
+def test_a_slice_that_is_kept_holds_no_other_in_memory(session_of):
+    session = session_of(targets=THREE, mode="auto")
+    session.predict()
+    for look in session._predictor().predictor.looks.values():
+        assert all(level.untyped_storage().nbytes() == level.nbytes for level in look.features)
+
+
+def test_the_warm_up_records_one_target_and_all_of_a_slice(session_of, calls, monkeypatch):
+    session_of(targets=THREE).warm_up()
+    assert set(calls["decoded"]) == {1}
+    monkeypatch.setattr("InteractiveSegLib.predictors.verse.records_kernels", lambda device: True)
+    session_of(targets=THREE).warm_up()
+    assert set(calls["decoded"]) == {1, 3}
+
+
 def test_several_targets_of_one_slice_share_a_pass(session_of, calls):
     session_of(targets=THREE, mode="auto").predict([2])
     assert set(calls["decoded"]) == {3}

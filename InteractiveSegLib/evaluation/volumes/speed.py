@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..speed import high_water, in_fresh_process, resident
+from ..speed import begin, high_water, in_fresh_process, resident
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ def measure_rounds(job: RoundsJob) -> RoundsCost:
 
 def run_rounds(job: RoundsJob) -> RoundsCost:
     """The job itself; its peak is that of the whole process."""
-    from ...device import set_threads
     from ...plan import PLANS
     from ...propagation import Propagator
     from ..published import random_xmem
 
-    set_threads(job.threads)
-    plan = replace(PLANS[job.device.split(":")[0]], kept=job.limit)
+    begin(job.device, job.threads)
+    plan = replace(PLANS[job.device.split(":")[0]], device=job.device, kept=job.limit)
     image, mask = made_volume(job.slices, job.size)
     with tempfile.TemporaryDirectory() as folder:
         weights = job.weights or random_xmem(Path(folder))
@@ -60,10 +59,10 @@ def run_rounds(job: RoundsJob) -> RoundsCost:
     middle, found, seconds = job.slices // 2, {}, []
     held = resident(job.device)
     for _ in range(2):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         for _ in propagator.carry({middle: mask[None]}, range(job.slices), found):
             pass
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - start)
     checksum = float(np.mean([shares.mean() for shares in found.values()]))
     slices = propagator.slices
     peak = high_water(job.device) - held

@@ -83,7 +83,8 @@ class Stage(nn.Module):
         self.norml = nn.GroupNorm(1, features) if norm else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norml(F.leaky_relu(self.conv(x), SLOPE, inplace=True))
+        maps = F.leaky_relu(self.conv(x), SLOPE, inplace=True)
+        return self.norml(maps).to(maps.dtype)  # CUDA's norms answer in float32, twice the memory of what is kept
 
 
 class PerMap(nn.Module):

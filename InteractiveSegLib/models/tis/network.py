@@ -85,4 +85,5 @@ def load(path: Path, device: str) -> TIS:
     network = build(read_config(state, path))
     network.register_buffer(ABOUT, state[ABOUT].to(torch.uint8))  # the file's own words: an older one says less
     load_strictly(network, state, path)
-    return network.to(device).eval()
+    on_card = str(device).startswith("cuda")
+    return network.to(device, memory_format=torch.channels_last_3d if on_card else torch.preserve_format).eval()
