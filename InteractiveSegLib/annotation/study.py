@@ -185,7 +185,7 @@ class Study:
                                 record.series, self.frame, self.task, self.family.title)
             except InteractiveSegError as error:  # the mask is safe in the other file
                 notes.append(f"no DICOM SEG: {error}")
-        note = self._relative("; ".join(notes))
+        note = self._relative("; ".join(note.rstrip(".") for note in notes))
         with self.state.changing(case.name, self.task, ACCEPTED, note=note, **case.results()):  # see `forget`
             if self.family.contextual:
                 self._drop([case.name])

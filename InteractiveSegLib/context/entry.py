@@ -24,7 +24,6 @@ DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64
 KINDS = tuple(kind.__name__ for kind in (Click, Box, Scribble, Lasso))
 CASE = re.compile(r"([0-9a-f]{32})?")
 WEIGHTS = re.compile(r"([0-9a-f]{64})?")
-MODEL = re.compile("|".join(("", *map(re.escape, FAMILIES))))
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -55,9 +54,10 @@ class Provenance:
     time: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
-        for name, rule in (("case", CASE), ("weights", WEIGHTS), ("model", MODEL), ("time", TIME)):
+        for name, rule in (("case", CASE), ("weights", WEIGHTS), ("time", TIME)):
             value = getattr(self, name)
             require(isinstance(value, str) and rule.fullmatch(value) is not None, f"the {name} {value!r}")
+        require(isinstance(self.model, str) and self.model in ("", *FAMILIES), f"the model {self.model!r}")
         require(is_count(self.axis) and self.axis <= 2 and is_count(self.index), f"the slice {self.axis!r}, {self.index!r}")
         prompts = self.prompts if isinstance(self.prompts, dict) else {"?": None}
         require(all(kind in KINDS and is_count(n) for kind, n in prompts.items()), f"the prompts {self.prompts!r}")
