@@ -95,7 +95,7 @@ class Examples:
             shown = [self._cropped(entry_id, side) for entry_id in ids]
             encoded = self.network.encode(*(np.stack(maps) for maps in zip(*shown)))
             self._encoded[ids, side] = NetworkWithContext(self.network, encoded, self.plan)
-            while len(self._encoded) > 1 and sum(kept.encoded.nbytes for kept in self._encoded.values()) > KEPT:
+            while len(self._encoded) > 1 and sum(one.encoded.nbytes for one in self._encoded.values()) > KEPT:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end((ids, side))
         return self._encoded[ids, side]

@@ -195,7 +195,8 @@ def test_the_curve_has_a_point_for_each_accepted_case(a_page):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1, "the same chart every time"
 
 
-def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folder, monkeypatch):
+def accept_the_first(make_page, folder, monkeypatch):
+    """The page after the first case was accepted, with a model that learns from examples."""
     monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
     stage = make_page()
     stage.open(folder)
@@ -204,6 +205,11 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
     stage.settle()
     stage.press(stage.panel.acceptButton)
     stage.settle()
+    return stage
+
+
+def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folder, monkeypatch):
+    stage = accept_the_first(make_page, folder, monkeypatch)
     examples = stage.panel.contextPanel
     assert examples.list.count == 1
     assert not examples.list.item(0).icon().pixmap(64, 64).isNull()
@@ -218,15 +224,8 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
 
 
 def test_an_accepted_case_that_the_others_contradict_is_named_when_the_next_one_is_open(make_page, folder, monkeypatch):
-    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
     monkeypatch.setattr(Study, "doubt", lambda self, name: "its mask disagrees with the others")
-    stage = make_page()
-    stage.open(folder)
-    stage.press(stage.panel.nextButton)
-    stage.click(CENTRE_KJI)
-    stage.settle()
-    stage.press(stage.panel.acceptButton)
-    stage.settle()
+    stage = accept_the_first(make_page, folder, monkeypatch)
     assert stage.panel.statusLabel.text.startswith("a: its mask disagrees with the others. b is open.")
     assert f"slice {CENTRE_KJI[0]} of a" in stage.panel.contextPanel.list.item(0).text()
 
