@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from .geometry import resolve_axis
 from .types import InteractiveSegError
-from .weights import read_manifest
+from .weights import is_shipped
 
 if TYPE_CHECKING:
     from .propagation import Found, Propagator
@@ -63,7 +63,7 @@ def checksums(stack: np.ndarray) -> np.ndarray:
 def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
     """Per target, the slices along an axis whose mask is the user's: prompted, or edited since the last round or answer.
 
-    Where there are none, every slice that shows the target is taken to be the user's.
+    Where there are none, every slice that shows the target, other than by an answer of the model, is taken to be the user's.
     """
     stack = np.moveaxis(session.labels, axis, 0)
     rounds = session.rounds if session.rounds is not None and session.rounds.axis == axis else None
@@ -77,8 +77,14 @@ def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
         elif session.rounds is None:
             own |= {key[1] for key, state in states.items() if (key[0], key[2]) == (axis, label) and state.logits is not None
                     and not session.is_current(key, state)}
-        known.append(frozenset(own or shown))
+        known.append(frozenset(own or shown - answered(session, states, axis, label)))
     return tuple(known)
+
+
+def answered(session: InteractiveSession, states: Mapping, axis: int, label: int) -> frozenset[int]:
+    """The slices along an axis whose mask of a target is what the model answered to no prompt."""
+    return frozenset(key[1] for key, state in states.items()
+                     if (key[0], key[2]) == (axis, label) and not state.prompts and session.is_current(key, state))
 
 
 def unasked(states: Mapping, axis: int) -> Answers:
@@ -87,19 +93,22 @@ def unasked(states: Mapping, axis: int) -> Answers:
             if a == axis and state.logits is not None and not state.prompts}
 
 
-def check_slices(slices: Slices, known: Known, stack: np.ndarray) -> Known:
-    """Per target, the slices to start from: those asked for, or all that the user spoke to; or one sentence."""
+def check_slices(slices: Slices, known: Known, said: Known, stack: np.ndarray) -> Known:
+    """Per target, the slices to start from: those asked for, or all that the user spoke to; or one sentence.
+
+    said: per target, those that the model answered for: it may say that nothing is there.
+    """
     if slices is None:
-        start = known
+        start = tuple(own or shown_on(stack, label) for label, own in enumerate(known, start=1))
     else:
         asked = frozenset([slices] if isinstance(slices, (int, np.integer)) else slices)
         outside = [index for index in asked if not 0 <= index < len(stack)]
         if outside:
             there = f"slices 0 to {len(stack) - 1}"
             raise InteractiveSegError(f"Got from_slice {outside[0]}, but there are {there}: choose among them.")
-        start = tuple(asked & (own | shown_on(stack, label)) for label, own in enumerate(known, start=1))
+        start = tuple(asked & (own | said[label - 1] | shown_on(stack, label)) for label, own in enumerate(known, start=1))
     if not any(index in shown_on(stack, label) for label, own in enumerate(start, start=1) for index in own):
-        where = "any slice" if slices is None else f"slice {slices}"
+        where = "any slice" if slices is None else f"slice {slices}" if isinstance(slices, (int, np.integer)) else "these slices"
         raise InteractiveSegError(f"There is no mask on {where} to carry to the others: segment the object on one slice first.")
     return start
 
@@ -120,11 +129,6 @@ def check_extent(extent: tuple[int, int] | int | None, start: Known, count: int)
             f"Got the extent {low} to {high} of {count} slices and masks on {starts}: give (first, stop) that holds them all."
         )
     return range(low, high)
-
-
-def has_quality() -> bool:
-    """Whether weights of the quality network are shipped."""
-    return any(entry["family"] == "limnet-fusion" for entry in read_manifest())
 
 
 def propagated(
@@ -153,17 +157,20 @@ def propagated(
     axis = session.axis if axis is None else resolve_axis(axis, 3, session.placement.affine)
     stack = np.moveaxis(session.labels, axis, 0)
     known = spoken_to(session, states, axis)
-    start = check_slices(from_slice, known, stack)
+    said = tuple(answered(session, states, axis, label) for label in range(1, len(known) + 1))
+    start = check_slices(from_slice, known, said, stack)
+    stays = tuple(own | given for own, given in zip(known, start))
     extent = check_extent(extent, start, len(stack))
     answers = unasked(states, axis) if session.family.sweeps else {}
-    fusing = has_quality() if fuse is None else fuse
+    fusing = is_shipped("limnet-fusion") if fuse is None else fuse
     while True:
         try:
             if (axis, weights) not in propagators:
                 plan = propagation_plan(session.plan, session.shape, weights)
                 place = session.image, axis, session.placement.spacing
                 propagators[axis, weights] = Propagator(*place, plan, session.window, weights)
-            return (yield from next_round(session, propagators[axis, weights], axis, known, start, extent, answers, fusing))
+            carried = yield from next_round(session, propagators[axis, weights], axis, stays, start, extent, answers, fusing)
+            return carried[0], replace(carried[1], known=known)
         except device_errors() as error:
             failure = device_failure(error)
             if not failure:

@@ -39,6 +39,11 @@ def read_manifest() -> list[dict[str, Any]]:
         ) from error
 
 
+def is_shipped(family: str) -> bool:
+    """Whether there are weights of a family."""
+    return any(entry["family"] == family for entry in read_manifest())
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

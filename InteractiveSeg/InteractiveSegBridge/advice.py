@@ -11,8 +11,7 @@ import slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.models import FamilySpec, list_families
-from InteractiveSegLib.rounds import has_quality
-from InteractiveSegLib.weights import read_manifest
+from InteractiveSegLib.weights import is_shipped, read_manifest
 
 from .resources import resource_path
 
@@ -47,7 +46,7 @@ def missing_weights(family: FamilySpec) -> list[str]:
 def can_fuse() -> bool:
     """Whether the network that compares two rounds of propagation has weights here."""
     try:
-        return has_quality()
+        return is_shipped("limnet-fusion")
     except InteractiveSegError:  # there is no list of weights at all
         return False
 

@@ -51,9 +51,8 @@ class CaseEngine:
     def predict(self, slices=None):
         return self.case.do({"predict": list(slices) if slices is not None else [self.case.session.index]})
 
-    def propagate(self, axis=None, extent=None, fuse=None):
-        yield from self.case.session.propagate(axis=axis, extent=extent, fuse=fuse)
-        self.case.note({"propagate": True})
+    def propagate(self, from_slice=None, axis=None, extent=None, fuse=None):
+        yield from self.case.propagate(from_slice, axis=axis, extent=extent, fuse=fuse)
 
     def restore(self, labels, prompts) -> None:
         said = [{**action_of(prompt), "axis": axis} for prompt, axis in prompts]

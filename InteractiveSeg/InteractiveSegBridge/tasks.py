@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.key_slices import answer_volume
 
 from .records import Given
 from .segment import intensity_range_works, write_updates
@@ -16,7 +17,6 @@ from .worker import Task
 
 logger = logging.getLogger(__name__)
 
-SLICES_AT_ONCE = 8  # between two signs of progress
 RANGE_REFUSED = (
     "Slicer can keep to an editable intensity range only where segmentation and source volume have the same grid, and these have "
     "not: switch the range off under 'Masking', or set the segmentation's geometry to this volume (button beside it)."
@@ -171,19 +171,23 @@ class Propagation(LongAction):
 
 
 class Prediction(LongAction):
-    """The model's own answer for many slices, before any prompt."""
+    """The model's own answer for many slices, before any prompt; see key_slices."""
 
     def _steps(self, session) -> Iterator[None]:
-        if session.family.volumetric:
-            session.predict()
-            yield
-            return
-        first, stop = self._extent
-        session.set_slice(self._axis, first)
-        for index in range(first, stop, SLICES_AT_ONCE):
-            session.predict(range(index, min(index + SLICES_AT_ONCE, stop)))
-            yield
-            self._reached(min(index + SLICES_AT_ONCE, stop) - first, stop - first)
+        taken = []  # steps that the session took and that are not told yet
+
+        def predict(slices):
+            taken.append(session.predict(slices))
+
+        def propagate(**options):
+            taken.append((yield from session.propagate(**options)))
+
+        session.set_slice(self._axis, self._extent[0])
+        for reached in answer_volume(session, self._extent, predict=predict, propagate=propagate):
+            yield from (None for _ in range(len(taken)))
+            taken.clear()
+            self._reached(reached.done, reached.total)
+        yield from (None for _ in taken)
 
 
 class Acceptance(SegmentAction):

@@ -4,7 +4,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
-  {"predict": [slices]}, {"propagate": true}, {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
+  {"predict": [slices]}, {"propagate": true}, or {"propagate": [slices]} from the model's answers on these,
+  {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
   with "tilted": true where that is the answer to a prompt in a view that follows no slices, "anew": true where the program
   emptied a slice or put a prediction there;
   {"restore": {"mask": {...}, "prompts": [...]}} where a mask and the prompts behind it were put in the place of what was there;
@@ -92,8 +93,8 @@ def check_other(action: Action) -> None:
     """One sentence for an action that is no prompt, unless it can be done: a file may say anything with the same words."""
     kind = next(key for key in OTHERS if key in action)
     value, more = action[kind], set(action) - {kind}
-    if kind == "predict":
-        right = isinstance(value, list) and all(type(index) is int for index in value)
+    if isinstance(value, list) and kind in ("predict", "propagate"):
+        right = all(type(index) is int for index in value)
     elif kind == "set_mask":
         right, more = isinstance(value, dict) and all(action[key] is True for key in more), more - {"tilted", "anew"}
     elif kind == "restore":
@@ -158,7 +159,7 @@ def perform(session: InteractiveSession, action: Action) -> Any:
     if "predict" in action:
         return session.predict(slices=action["predict"])
     if "propagate" in action:
-        return list(session.propagate())
+        return list(session.propagate() if action["propagate"] is True else session.propagate(action["propagate"], fuse=False))
     if "set_mask" in action:
         return session.set_mask(unpack_mask(action["set_mask"], session.shape))
     if "restore" in action:
@@ -201,7 +202,8 @@ def effective(before: list[Action], done: list[Action]) -> list[Action]:
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:
     """What a person said, without what the program did by itself."""
-    return [action for action in actions if "predict" not in action and "resume" not in action]
+    return [action for action in actions
+            if not ("predict" in action or "resume" in action or isinstance(action.get("propagate"), list))]
 
 
 def read_prompts(path: Path) -> dict[str, list[Action]]:

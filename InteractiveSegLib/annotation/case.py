@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..acceptance import accepted_entries
 from ..evaluation.metrics import dice
 from ..io import LoadedImage
+from ..key_slices import answer_volume
 from ..placement import in_slices
 from ..prompts import Prompt
 from ..rounds import Progress
@@ -19,20 +20,19 @@ from .actions import PROMPTS, Action, action_of, pack_mask, perform, prompt_of, 
 from .state import CaseRecord, StudyState
 
 PAUSE = 120.0  # seconds between two actions; a longer pause counts as this much work
-CHUNK = 8  # slices that are predicted before the next sign of life
 
 
 class OpenCase:
     """One case of a study while it is annotated.
 
     image: with its place in the patient. session: read from it what you like, but act through this object. reference: bool,
-    the image's shape, or None.
+    the image's shape, or None. every_slice: `predict` answers on every slice instead of on key slices.
     """
 
     def __init__(self, state: StudyState, task: str, record: CaseRecord, image: LoadedImage, session: InteractiveSession,
-                 reference: np.ndarray | None = None) -> None:
+                 reference: np.ndarray | None = None, every_slice: bool = False) -> None:
         self.state, self.task, self.name = state, task, record.name
-        self.image, self.session, self.reference = image, session, reference
+        self.image, self.session, self.reference, self.every_slice = image, session, reference, every_slice
         self.prompts, self.seconds = record.prompts, record.seconds
         self.axis = session.axis
         self.undoable = self.redoable = 0  # actions since the case was opened
@@ -69,24 +69,22 @@ class OpenCase:
         family, context = self.session.family, self.session.context
         return family.automatic and (not family.contextual or any(info.enabled for info in context.infos()))
 
-    def predict(self) -> Iterator[LabelUpdate]:
-        """Segment the whole image without a prompt, some slices at a time, from where an interruption left it.
+    def predict(self, extent: tuple[int, int] | None = None) -> Iterator[Progress]:
+        """Segment the image without a prompt, step by step, from where an interruption left it; see key_slices.answer_volume.
 
         Nothing happens until the result is walked over.
         """
-        session = self.session
-        whole = len(session.shape) == 2 or session.family.volumetric
-        indices = [session.index] if whole else list(range(session.shape[session.axis]))
-        if not self.prompts:
-            done = {index for action in self.actions for index in action.get("predict", ())}
-            indices = [index for index in indices if index not in done] or indices
-        for first in range(0, len(indices), CHUNK):
-            yield self.do({"predict": indices[first:first + CHUNK]})
+        done = {} if self.prompts else {index for action in self.actions for index in action.get("predict", ())}
+        yield from answer_volume(self.session, extent, self.every_slice, done, lambda slices: self.do({"predict": slices}),
+                                 self.propagate)
 
-    def propagate(self) -> Iterator[Progress]:
-        """Carry the masks of the slices that were prompted to the others. Nothing is changed before the last one is reached."""
-        yield from self.session.propagate()
-        self.note({"propagate": True})
+    def propagate(self, from_slice: Iterable[int] | None = None, **options: Any) -> Iterator[Progress]:
+        """Carry the masks of the slices that were prompted, or of these, to the others.
+
+        Nothing is changed before the last one is reached. options: of InteractiveSession.propagate.
+        """
+        yield from self.session.propagate(from_slice, **options)
+        self.note({"propagate": True if from_slice is None else list(from_slice)})
 
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt, to slices along the session's working axis."""

@@ -44,7 +44,8 @@ class Study:
     """
 
     def __init__(self, folder: Path | str, task: str, output: Path | str | None = None, references: Path | str | None = None,
-                 label: int | None = None, context: Path | str | None = None, frame: int | None = None, **options: Any) -> None:
+                 label: int | None = None, context: Path | str | None = None, frame: int | None = None,
+                 every_slice: bool = False, **options: Any) -> None:
         self.folder, self.task = Path(folder), check_task(task)
         self.output = Path(output) if output is not None else self.folder / RESULTS
         self.results = self.output / folder_of(task)
@@ -52,7 +53,7 @@ class Study:
         if self.references is not None and not self.references.is_dir():
             raise InteractiveSegError(f"{self.references} is not a folder: give the folder that holds the references.")
         self.family = find_family(options.get("model", "scribbleprompt"))
-        self.label, self.frame, self.store = label, frame, context
+        self.label, self.frame, self.store, self.every_slice = label, frame, context, every_slice
         self.options = {**options, "targets": options.get("targets") or self._targets(options.get("weights"))}
         if self.output.resolve() == self.folder.resolve():
             raise InteractiveSegError(f"Results in {self.output} would lie among the images: give a folder of their own.")
@@ -146,7 +147,7 @@ class Study:
             image = LoadedImage(session.image, session.placement.affine, "", record.title)
         reference = self.read_reference(record, image)
         self.state.set_status(record.name, self.task, PROGRESS, note="")
-        self.case = OpenCase(self.state, self.task, record, image, session, reference)
+        self.case = OpenCase(self.state, self.task, record, image, session, reference, self.every_slice)
         return self.case
 
     def make_session(self, image: LoadedImage) -> InteractiveSession:

@@ -56,6 +56,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--max-prompts", type=int, default=20, metavar="N", help="the robot's most in one slice (default: 20)")
     parser.add_argument("--propagate", action="store_true",
                         help="carry the robot's slices one by one, or a file's after the last, through the volume")  # fmt: skip
+    parser.add_argument("--every-slice", action="store_true",
+                        help="answer on every slice of a volume, not on every fourth that fills the others")  # fmt: skip
     parser.add_argument("--jitter", type=float, default=0.0, metavar="PX", help="how unsteady its hand is (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
@@ -88,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     set_threads(args.threads)
     options = {name: getattr(args, name) for name in ("model", "mode", "weights", "axis", "window", "device", "examples")}
     prompts = read_prompts(args.prompts) if args.prompts else {}
-    study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, **options)
+    study = Study(args.study, args.task, args.output, args.references, args.label, args.context, args.frame, args.every_slice,
+                  **options)
     for name in [*prompts, *args.skip, *args.reopen, *args.start_over]:
         study.record(name)
     for name in args.start_over:
@@ -215,8 +218,10 @@ def prompt_case(case, args: argparse.Namespace, actions: list, afresh: bool) -> 
     if afresh:
         case.reset()
     if (afresh or not case.prompts) and case.can_predict:
-        for _ in tqdm(case.predict(), desc=f"{case.name}, from context", leave=False, disable=None):
-            pass
+        with tqdm(desc=f"{case.name}, from context", leave=False, disable=None) as bar:
+            for step in case.predict():
+                bar.total, bar.n = step.total, step.done
+                bar.refresh()
         if case.session.notice:
             print(f"{case.name}: {case.session.notice}", file=sys.stderr)
     if args.robot:

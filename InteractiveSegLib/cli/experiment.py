@@ -17,7 +17,9 @@ from ..evaluation.annotators import Alone, Growing, MultiverSeg, Soft, UniverSeg
 from ..evaluation.context_curve import SIZES, run_contexts
 from ..evaluation.forest import PixelForest
 from ..evaluation.sequence import run_sequences
-from ..evaluation.tasks import Item, load_items
+from ..evaluation.tasks import load_items
+from ..evaluation.volume_context import run_volumes, volume_table
+from ..evaluation.volumes.items import load_volumes
 from ..robot import Robot
 from ..types import InteractiveSegError
 from ..weights import sha256, shipped_file
@@ -39,13 +41,15 @@ EXAMPLES = """examples:
       --out results/sequence-scribbles
   interactive-seg experiment context-size --data ../shared/data/dev --targets 6 --draws 2 --out results/context-size
   interactive-seg experiment selection --data ../shared/data/dev --targets 6 --draws 3 --out results/selection
+  interactive-seg experiment volumes --data ../shared/data/dev --targets 4 --out results/volumes-context
 
 sequence: images of a task one after the other; each is prompted until its Dice is 0.90 (20 clicks or 10 scribbles at most),
 and what was accepted is the next one's context. methods: scribbleprompt (no context), multiverseg, always (its answer is where
 prompts start, whether that helps or not), truth (true masks as context), soft (probabilities as context, always), sp+uvs
 (UniverSeg, then ScribblePrompt), forest (a random forest on pixels).
 A run that was interrupted goes on where it stopped; more --orders or --methods add to what is there.
-context-size: Dice from examples alone. selection: chosen against random examples."""
+context-size: Dice from examples alone. selection: chosen against random examples. volumes: Dice of volumes from examples alone,
+every slice answered, and key slices carried to the others."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -59,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add = parser.add_argument
     add("experiment", choices=tuple(EXPERIMENTS), help="which one")
     add("--data", type=Path, required=True, help="a folder of packs, or one pack (.npz)")
-    add("--out", type=Path, required=True, help="folder for rows.csv, summary.md, curve.png and run.json")
+    add("--out", type=Path, required=True, help="folder for rows.csv, summary.md, run.json and a curve")
     add("--task", default="*", metavar="GLOB", help="which pack/label to run, as '*acdc*/*' (default: all)")
     add("--methods", help=f"sequence: some of {','.join(METHODS)}; else: {','.join(NETWORKS)} (default: all that have weights)")
     add("--images", type=int, default=18, metavar="N", help="sequence: images after the seed image (default: 18)")
@@ -67,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     add("--robot", choices=("clicks", "scribbles", "box"), default="clicks", help="sequence: what the robot user draws")
     add("--jitter", type=float, default=0.0, metavar="PX", help="sequence: how far the robot's hand misses (default: 0)")
     add("--sizes", default=",".join(map(str, SIZES)), help="numbers of examples of the other experiments (default: %(default)s)")
-    add("--targets", type=int, default=6, metavar="N", help="their images per task (default: 6)")
+    add("--targets", type=int, default=6, metavar="N", help="their images or volumes per task (default: 6)")
     add("--draws", type=int, default=2, metavar="N", help="their random contexts per image (default: 2)")
     add("--weights", type=Path, help="MultiverSeg's weights file (default: the shipped one)")
     add("--universeg", type=Path, help="UniverSeg's weights file (default: the shipped one)")
@@ -81,9 +85,8 @@ def run(args: argparse.Namespace) -> int:
     if min(args.images, args.orders, args.targets, args.draws) < 1:
         raise InteractiveSegError("--images, --orders, --targets and --draws count from 1: give more, or leave them out.")
     args.device, threads = choose_device(args.device), set_threads(args.threads)
-    items = load_items(args.data, args.task)
     make_folder(args.out)
-    text = EXPERIMENTS[args.experiment](args, items)
+    text = EXPERIMENTS[args.experiment](args)
     record = {"command": shlex.join(["interactive-seg", *sys.argv[1:]]), "date": datetime.date.today().isoformat(),
               "device": args.device, "threads": threads, "seed": args.seed, "weights_sha256": _hashes(args)}
     (args.out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -92,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sequence(args: argparse.Namespace, items: list[Item]) -> str:
+def _sequence(args: argparse.Namespace) -> str:
+    items = load_items(args.data, args.task)
     annotators = _make(args, METHODS)
     robot = Robot(args.robot, args.jitter)
     rows = run_sequences(annotators, items, robot, args.images, args.orders, args.out / "rows.csv", args.seed)
@@ -102,20 +106,29 @@ def _sequence(args: argparse.Namespace, items: list[Item]) -> str:
     return f"{title}\n\n{report.sequence_table(rows)}\n\n{report.position_table(rows)}\n\n{report.task_table(rows)}"
 
 
-def _context_size(args: argparse.Namespace, items: list[Item]) -> str:
-    rows = _contexts(args, items, ("random",))
+def _context_size(args: argparse.Namespace) -> str:
+    rows = _contexts(args, ("random",))
     report.plot_contexts(rows, args.out / "curve.png", f"random examples, {args.targets} images per task, {args.draws} draw(s)")
     return report.context_table(rows)
 
 
-def _selection(args: argparse.Namespace, items: list[Item]) -> str:
-    rows = _contexts(args, items, ("random", "chosen"))
+def _selection(args: argparse.Namespace) -> str:
+    rows = _contexts(args, ("random", "chosen"))
     own = [row for row in rows if row["method"] == rows[0]["method"]]
     report.plot_contexts(own, args.out / "curve.png", f"{own[0]['method']}: which examples", by="way")
     return report.choice_table(rows)
 
 
-def _contexts(args: argparse.Namespace, items: list[Item], ways: tuple[str, ...]) -> list[dict]:
+def _volumes(args: argparse.Namespace) -> str:
+    volumes = load_volumes(args.data, args.task)
+    rows = list(tqdm(run_volumes(volumes, args.targets, args.out / "rows.csv", args.device, args.weights), unit="answer"))
+    if not rows:
+        raise InteractiveSegError(f"No task of {args.data} has volumes of two subjects: give more data.")
+    return volume_table(rows)
+
+
+def _contexts(args: argparse.Namespace, ways: tuple[str, ...]) -> list[dict]:
+    items = load_items(args.data, args.task)
     sizes = sorted({int(size) for size in args.sizes.split(",") if size.isdigit() and int(size) > 0})
     if not sizes:
         raise InteractiveSegError(f"Got the sizes {args.sizes!r}, expected numbers from 1 with commas: give some as 1,4,16.")
@@ -156,4 +169,4 @@ def _hashes(args: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-EXPERIMENTS = {"sequence": _sequence, "context-size": _context_size, "selection": _selection}
+EXPERIMENTS = {"sequence": _sequence, "context-size": _context_size, "selection": _selection, "volumes": _volumes}

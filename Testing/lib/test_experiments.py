@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from shapes import ellipsoid
 
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.context import ContextSet
@@ -245,6 +246,27 @@ def test_the_command_runs_each_experiment(a_pack, weights, tmp_path, capsys):
         assert "multiverseg" in printed and "universeg" in printed
         assert (out / "curve.png").stat().st_size > 5000
         assert (out / "summary.md").read_text().strip() in printed
+
+
+def test_volumes_are_answered_on_every_slice_and_on_key_slices(weights, tmp_path, capsys):
+    index, arrays = [], {}
+    for n, subject in enumerate(("ann", "bob", "cem")):
+        truth = ellipsoid((10, 40, 40), (5, 18 + n, 20), (4, 9, 9))
+        arrays[f"lab_{subject}"], arrays[f"img_{subject}"] = truth.astype(np.uint8), (40 + 150 * truth).astype(np.uint8)
+        index.append({"key": subject, "subject": subject, "labels_present": [1], "spacing_zyx_mm": [3, 1, 1]})
+    np.savez(tmp_path / "3d_balls.npz", index=json.dumps(index), labels=json.dumps({"1": "ball"}), **arrays)
+    command = ["experiment", "volumes", "--data", str(tmp_path), "--targets", "2", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main([*command, "--weights", str(weights["multiverseg"])]) == 0
+    printed = capsys.readouterr().out
+    assert "every slice: Dice" in printed and "| 3d_balls/ball | 2 | 10 |" in printed and "| mean of tasks |" in printed
+    with (tmp_path / "out" / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["subject"], row["way"]) for row in rows] == [
+        (row, way) for row in dict.fromkeys(row["subject"] for row in rows) for way in ("every slice", "key slices, carried")]
+    arrays = {name: stack for name, stack in arrays.items() if "ann" in name}
+    np.savez(tmp_path / "3d_balls.npz", index=json.dumps(index[:1]), labels=json.dumps({"1": "ball"}), **arrays)
+    assert main(command) == 1
+    assert "volumes of two subjects" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("extra, words", [

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from annotating import AFFINE, SHAPE, TASK, body, write_study, write_tiny_weights
 
-from InteractiveSegLib import Box, Click, InteractiveSegError, Lasso, Scribble
+from InteractiveSegLib import Box, Click, InteractiveSegError, Lasso, Scribble, key_slices
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.annotation.actions import action_of, pack_mask, prompt_of, standing
 from InteractiveSegLib.demo_study import write_dicom_series
@@ -225,9 +225,7 @@ def test_each_accepted_case_is_there_for_the_next_which_answers_before_any_promp
 
 
 def test_a_prediction_that_was_interrupted_goes_on_where_it_was(a_study, monkeypatch):
-    from InteractiveSegLib.annotation import case as module
-
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(key_slices, "CHUNK", 2)
     study = a_study()
     accept_truth(study, "a")
     next(study.open("ward/c").predict())

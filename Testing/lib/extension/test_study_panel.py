@@ -15,7 +15,7 @@ from InteractiveSegBridge.workbench import _shared, workbench
 from InteractiveSegSelfTest.phantom import CENTRE_KJI, NEIGHBOUR_KJI, phantom_array
 from page_stage import TASK
 
-from InteractiveSegLib import Click, models
+from InteractiveSegLib import Click, key_slices, models
 from InteractiveSegLib.annotation import Study
 
 
@@ -175,6 +175,29 @@ def test_predicting_a_case_fills_its_slices_with_progress_and_leaves_nothing_to_
     mask = a_page.mask()
     assert (mask[3:13].any(axis=(1, 2))).all(), "the ellipsoid's slices are filled"
     assert mask[CENTRE_KJI]
+    a_page.page.editor.undo()
+    assert not a_page.mask().any(), "one undo for the whole prediction"
+    a_page.page.editor.redo()
+    assert (a_page.mask() == mask).all()
+
+
+def test_of_a_volume_some_slices_are_predicted_and_one_undo_takes_back_what_was_carried_too(a_page, monkeypatch):
+    asked = []
+
+    def predict(self, images, prompts, previous):
+        asked.extend(images)
+        return 9 * images - 4.5
+
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], automatic=True))
+    a_page.press(a_page.panel.nextButton)
+    a_page.press(a_page.panel.acceptButton)
+    monkeypatch.setattr(flood.FloodNetwork, "predict", predict)
+    monkeypatch.setattr(key_slices, "carries", lambda session, count: True)
+    a_page.press(a_page.panel.predictButton)
+    mask = a_page.mask()
+    assert len(asked) == len(key_slices.key_slices(0, len(mask))) and mask[3:13].any(axis=(1, 2)).all()
+    actions = a_page.panel.study.case.actions
+    assert actions[-1] == {"propagate": key_slices.key_slices(0, len(mask))}
     a_page.page.editor.undo()
     assert not a_page.mask().any(), "one undo for the whole prediction"
     a_page.page.editor.redo()

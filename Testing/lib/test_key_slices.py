@@ -1,0 +1,128 @@
+"""A volume before any prompt: what is answered on a few slices is carried to the others, and gives way to what the user says."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from annotating import AFFINE, TASK
+from brightness import see_brightness
+from shapes import ellipsoid, overlap
+
+from InteractiveSegLib import Click, InteractiveSession, key_slices, models, predictors
+from InteractiveSegLib.annotation import Study
+from InteractiveSegLib.annotation.actions import repeatable, standing
+from InteractiveSegLib.context import ContextSet
+from InteractiveSegLib.demo_study import write_volume
+from InteractiveSegLib.key_slices import answer_volume
+from InteractiveSegLib.phantoms import Phantom
+from InteractiveSegLib.predictors.slices import SlicePredictor
+
+SHAPE, KEYS, WINDOW = (18, 48, 56), [2, 6, 10, 14], (0.0, 200.0)
+TRUTH = ellipsoid(SHAPE, (8, 22, 28), (5.5, 12, 13))
+IMAGE = (np.random.default_rng(0).normal(50, 4, SHAPE) + 130 * TRUTH).astype(np.int16)
+
+
+class BrightFamily:
+    """A family that learns from examples, and whose answer to no prompt is what is bright."""
+
+    size = 64
+
+    def __init__(self):
+        self.asked = 0
+
+    def predict(self, images, prompts, previous):
+        self.asked += len(images)
+        return np.where(images > 0.5, 6.0, -6.0).astype(np.float32)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """The family's network; LIM-Net's networks are stand-ins, too."""
+    see_brightness(monkeypatch)
+    network, load = BrightFamily(), models.load
+    spec = replace(models.find_family("multiverseg"), name="bright", title="Bright", networks=("bright",), modes=())
+    monkeypatch.setitem(models.FAMILIES, "bright", spec)
+    monkeypatch.setitem(predictors.PREDICTORS, "bright", "slices:SlicePredictor")
+    monkeypatch.setattr(SlicePredictor, "notice", "", raising=False)
+    monkeypatch.setattr(models, "load", lambda name, *rest: network if name == "bright" else load(name, *rest))
+    return network
+
+
+@pytest.fixture
+def session(network):
+    context = ContextSet()
+    context.add(IMAGE[8], TRUTH[8])
+    return InteractiveSession(IMAGE, spacing=(3.0, 1.0, 1.0), model="bright", context=context, window=WINDOW)
+
+
+def test_every_fourth_slice_is_answered_and_the_others_are_filled_from_them(network, session):
+    steps = list(answer_volume(session))
+    assert network.asked == len(KEYS)
+    assert overlap(session.mask, TRUTH) > 0.9
+    assert session.mask[4].any() and session.mask[12].any(), "no slice between was asked"
+    assert not session.mask[KEYS[-1]].any() and not session.mask[15:].any(), "the answer that nothing is there ends the object"
+    assert [step.done for step in steps] == list(range(len(KEYS), len(KEYS) + len(steps)))
+    assert all(step.done <= step.total for step in steps)
+
+
+def test_what_the_user_says_later_counts_for_more_than_the_answers_it_was_filled_from(session):
+    list(answer_volume(session))
+    session.add(Click((8, 22, 28)))
+    list(session.propagate(fuse=False))
+    assert session.rounds.known == (frozenset({8}),), "the model's own answers are not the user's"
+
+
+def test_slices_that_the_user_spoke_to_stay_as_they_are(session):
+    session.set_mask(np.zeros(SHAPE, bool))
+    session.add(Click((5, 22, 28)))
+    edited = np.array(session.mask)
+    edited[5, :, 28:] = False
+    session.set_mask(edited)
+    list(answer_volume(session))
+    assert np.array_equal(session.mask[5], edited[5])
+    assert session.mask[4].any()
+
+
+@pytest.mark.parametrize("why", ["asked for", "few slices", "no memory network", "no examples to learn from"])
+def test_all_slices_are_answered_where_carrying_is_not_wanted_or_not_possible(network, session, monkeypatch, why):
+    extent, options = None, {}
+    if why == "asked for":
+        options = {"every_slice": True}
+    elif why == "few slices":
+        extent = (5, 5 + 2 * key_slices.STEP - 1)
+    elif why == "no memory network":
+        monkeypatch.setattr(key_slices, "is_shipped", lambda family: False)
+    else:
+        monkeypatch.setitem(models.FAMILIES, "bright", replace(session.family, contextual=False))
+        session = InteractiveSession(IMAGE, model="bright")
+    list(answer_volume(session, extent, **options))
+    assert network.asked == (extent[1] - extent[0] if extent else SHAPE[0])
+
+
+def test_nothing_found_is_no_error(network, session):
+    list(answer_volume(InteractiveSession(np.zeros(SHAPE, np.int16), model="bright", context=session.context, window=WINDOW)))
+    assert network.asked == len(KEYS)
+
+
+def test_in_a_study_the_answer_is_no_prompt_and_can_be_said_again_without_it(network, tmp_path):
+    for name in "abc":
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        phantom = Phantom(IMAGE, TRUTH.astype(np.uint8), AFFINE, {1: TASK}, "MR", (0.0, 255.0))
+        write_volume(tmp_path / "scans" / f"{name}.nii.gz", phantom)
+    study = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW)
+    study.open("a").set_mask(TRUTH)
+    study.accept()
+    case = study.open("b")
+    list(case.predict())
+    answered = case.mask.copy()
+    assert network.asked == len(KEYS) and overlap(answered, TRUTH) > 0.9
+    assert case.prompts == 0 and not repeatable(case.actions) and not standing(case.actions)
+    case.undo()
+    assert not case.mask[4].any() and case.mask[6].any(), "the carried slices are one step"
+    case.redo()
+    assert np.array_equal(case.mask, answered)
+    again = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW)
+    assert np.array_equal(again.open("b").mask, answered), "it is on disk"
+    network.asked = 0
+    every = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW, every_slice=True).open("c")
+    list(every.predict())
+    assert network.asked == SHAPE[0]
