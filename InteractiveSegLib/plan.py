@@ -8,7 +8,7 @@ from pathlib import Path
 from .device import GONE, available_devices, choose_device, device_errors, device_failure, free_memory, lose
 from .footprint import MEASURED, PROPAGATION, needed, tis_voxels
 from .models import FamilySpec
-from .types import InteractiveSegError
+from .types import InteractiveSegError, counted
 
 GIB = 2**30
 LEAST_FREE = 0.9  # of the free memory may be filled
@@ -115,7 +115,7 @@ def ladder(plan: Plan) -> Iterator[Plan]:
 def sentence(family: FamilySpec, plan: Plan, need: float, free: float | None, examples: int) -> str:
     """Such as "MultiverSeg on cpu: about 0.4 GB with 16 of 20 examples; 3.1 GB free"; it says where no GB was measured yet."""
     used = min(examples, plan.examples)
-    with_examples = "" if not examples else f" with {used}{f' of {examples}' if used < examples else ''} examples"
+    with_examples = "" if not examples else f" with {f'{used} of ' * (used < examples)}{counted(examples, 'example')}"
     reckoned = "" if plan.device in MEASURED else ", reckoned and not yet measured there"
     return f"{family.title} on {plan.device}: about {gigabytes(need)} GB{with_examples}{reckoned}" + (
         f"; {gigabytes(free)} GB free" if free is not None else "")

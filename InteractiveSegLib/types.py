@@ -83,6 +83,11 @@ class LabelUpdate:
         return updates
 
 
+def counted(number: int, thing: str) -> str:
+    """Such as "1 prompt" or "2 prompts"."""
+    return f"{number} {thing}" + "s" * (number != 1)
+
+
 def bounding_box(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Half-open box (start, stop) around the True voxels of a bool array; zeros and zeros when there are none."""
     start, stop = [], []

@@ -7,6 +7,7 @@ import qt
 from InteractiveSegBridge import examples as bridge
 
 from InteractiveSegLib import InteractiveSegError
+from InteractiveSegLib.types import counted
 
 from .widgets import button, label, row
 
@@ -47,7 +48,7 @@ class ContextPanel:
             return
         infos = self.context.infos()
         used = sum(info.enabled for info in infos)
-        self.countLabel.text = f"{len(infos)} examples, {used} in use."
+        self.countLabel.text = f"{counted(len(infos), 'example')}, {used} in use."
         for info in infos[-MOST_SHOWN:]:
             case = self._names.get(info.provenance.case)
             notes = [f"{info.provenance.time}, slice {info.provenance.index}" + (f" of {case}" if case else "")]
@@ -81,8 +82,8 @@ class ContextPanel:
     def _checked(self, odd) -> None:
         self._odd = odd
         self.show()
-        self._say(f"{len(odd)} examples disagree with the others: look at them, and leave out those whose mask is wrong."
-                  if odd else "No example disagrees with the others.")
+        named = f"{counted(len(odd), 'example')} {'disagrees' if len(odd) == 1 else 'disagree'} with the others"
+        self._say(f"{named}: look, and leave out what is wrong." if odd else "No example disagrees with the others.")
 
     def _change(self, what) -> None:
         if self.context is None or not 0 <= self.list.currentRow < len(self._ids):

@@ -12,6 +12,7 @@ from InteractiveSegBridge.workbench import workbench
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.models import list_families
+from InteractiveSegLib.types import counted
 
 from .context_panel import ContextPanel
 from .widgets import button, fill, label, row, table
@@ -156,7 +157,7 @@ class StudyPanel:
         self.nextButton.text = f"Go on with {following.name}" if resumes else "Next"
         self._showButtons()
         if text or resumes:
-            self.say(text or f"{following.name} was in work: its {following.prompts} prompts and its mask are kept.")
+            self.say(text or f"{following.name} was in work: its {counted(following.prompts, 'prompt')} and its mask are kept.")
         self.contextPanel.show()
 
     def _showButtons(self) -> None:
@@ -231,7 +232,7 @@ class StudyPanel:
         goes_on = self.segment is not None  # not after the scene was closed
         self._closeCase()
         bridge.draw_curve(self.study.cases)
-        self.show(f"{record.name} is accepted after {record.prompts} prompts. {record.note}")
+        self.show(f"{record.name} is accepted after {counted(record.prompts, 'prompt')}. {record.note}")
         if goes_on and self.study.next() is not None:
             self._open(None, f"{record.name}: {record.note}. " if record.note else "")
 

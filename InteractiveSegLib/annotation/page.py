@@ -9,7 +9,7 @@ import numpy as np
 from ..io import LoadedImage, read_mask
 from ..placement import voxel_prompt
 from ..report import Picture, html_page, overlay
-from ..types import InteractiveSegError
+from ..types import InteractiveSegError, counted
 from .actions import prompt_of, replace_bytes, standing
 from .results import in_order, make_folder
 from .state import ACCEPTED, SKIPPED, CaseRecord
@@ -45,10 +45,10 @@ def summary_of(study: Study) -> str:
     cases = study.cases
     done, skipped = in_order(cases), sum(case.status == SKIPPED for case in cases)
     if not done:
-        return f"{len(cases)} cases, none of them accepted yet."
+        return f"{counted(len(cases), 'case')}, none accepted yet."
     prompts = np.array([case.prompts for case in done])
     words = f"{len(done)} of {len(cases)} cases accepted" + f", {skipped} skipped" * bool(skipped)
-    words += f", with {prompts.sum()} prompts in {sum(case.seconds for case in done) / 60:.1f} minutes of work. "
+    words += f", with {counted(int(prompts.sum()), 'prompt')} in {sum(case.seconds for case in done) / 60:.1f} minutes of work. "
     by_hand = sum(case.by_hand for case in done)
     prompts = np.array([case.prompts for case in done if not case.by_hand])
     words += f"{by_hand} were drawn or edited by hand, too, and do not count here: " * bool(by_hand and len(prompts) >= 6)
@@ -77,7 +77,7 @@ def row_of(case: CaseRecord, order: int | None = None) -> tuple[str, ...]:
 
 
 def caption_of(case: CaseRecord) -> str:
-    words = "1 prompt" if case.prompts == 1 else f"{case.prompts} prompts"
+    words = counted(case.prompts, "prompt")
     return words if case.dice is None else f"{words}, Dice {case.dice:.3f}"
 
 

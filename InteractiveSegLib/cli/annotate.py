@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..types import InteractiveSegError
+from ..types import InteractiveSegError, counted
 from .segment import numbers
 
 EXAMPLES = """Without prompts or a robot it lists the cases and what is done. Prompts come from the Slicer panel, from a file, or
@@ -242,8 +242,8 @@ def line_of(record, count: int) -> str:
     size = "" if record.volume_ml is None else f"{record.volume_ml:.4g} ml"
     dice = "" if record.dice is None else f"Dice {record.dice:.3f}"
     order = "" if record.rank is None else f"{record.rank + 1}/{count}"
-    words = (f"{order:>7}", f"{record.name:28}", f"{record.status:11}", f"{record.prompts:4} prompts", f"{record.seconds:7.1f} s",
-             f"{size:>12}", dice, record.note)
+    words = (f"{order:>7}", f"{record.name:28}", f"{record.status:11}", f"{counted(record.prompts, 'prompt'):>11}",
+             f"{record.seconds:7.1f} s", f"{size:>12}", dice, record.note)
     return "  ".join(words).rstrip()
 
 

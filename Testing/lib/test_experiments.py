@@ -255,7 +255,8 @@ def test_volumes_are_answered_on_every_slice_and_on_key_slices(weights, tmp_path
         arrays[f"lab_{subject}"], arrays[f"img_{subject}"] = truth.astype(np.uint8), (40 + 150 * truth).astype(np.uint8)
         index.append({"key": subject, "subject": subject, "labels_present": [1], "spacing_zyx_mm": [3, 1, 1]})
     np.savez(tmp_path / "3d_balls.npz", index=json.dumps(index), labels=json.dumps({"1": "ball"}), **arrays)
-    command = ["experiment", "volumes", "--data", str(tmp_path), "--targets", "2", "--device", "cpu", "--out", str(tmp_path / "out")]
+    command = ["experiment", "volumes", "--data", str(tmp_path), "--targets", "2", "--device", "cpu",
+               "--out", str(tmp_path / "out")]
     assert main([*command, "--weights", str(weights["multiverseg"])]) == 0
     printed = capsys.readouterr().out
     assert "every slice: Dice" in printed and "| 3d_balls/ball | 2 | 10 |" in printed and "| mean of tasks |" in printed

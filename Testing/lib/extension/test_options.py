@@ -244,7 +244,7 @@ def test_the_examples_can_be_looked_at_and_left_out_beside_the_prompts(a_stage, 
     panel.examplesButton.click()
     a_stage.settle()
     assert panel.contextPanel.widget.isVisibleTo(panel.widget)
-    assert panel.contextPanel.countLabel.text == "1 examples, 1 in use."
+    assert panel.contextPanel.countLabel.text == "1 example, 1 in use."
     assert not panel.contextPanel.list.item(0).icon().pixmap(64, 64).isNull()
     panel.contextPanel.list.setCurrentRow(0)
     panel.contextPanel.useButton.click()

@@ -240,7 +240,7 @@ def test_examples_are_shown_with_a_picture_left_out_and_removed(make_page, folde
     assert "Choose an example" in stage.panel.statusLabel.text
     examples.list.setCurrentRow(0)
     examples.useButton.click()
-    assert examples.countLabel.text == "1 examples, 0 in use."
+    assert examples.countLabel.text == "1 example, 0 in use."
     examples.list.setCurrentRow(0)
     examples.removeButton.click()
     assert examples.countLabel.text == "0 examples, 0 in use."
@@ -270,7 +270,7 @@ def test_an_example_that_the_others_contradict_is_named_and_can_be_left_out(make
     monkeypatch.setattr(outliers, "asking", lambda model: lambda examples, image, spacing: np.arange(64).reshape(8, 8) > 31)
     examples.checkButton.click()
     stage.settle()
-    assert "1 examples disagree with the others" in stage.panel.statusLabel.text
+    assert "1 example disagrees with the others" in stage.panel.statusLabel.text
     texts = [examples.list.item(row).text() for row in range(examples.list.count)]
     assert ["disagrees with the others: Dice 0.00, usual 1.00" in text for text in texts] == [False] * 4 + [True]
     examples.list.setCurrentRow(4)
