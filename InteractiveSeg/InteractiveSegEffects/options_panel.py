@@ -96,8 +96,8 @@ class OptionsPanel:
         carry = "Carry the masks of the slices you worked on through these slices; correct one and propagate again"
         self.propagateButton = _button("Propagate", carry)
         self.predictButton = _button("Predict slice", "What the model says of the slice shown, before any prompt")
-        self.predictRangeButton = _button("Predict slices", "What the model says of these slices, before any prompt;\na model that learns from examples answers on every fourth, "
-                                          "from which the others are filled")
+        every = "What the model says of these slices, before any prompt; one that learns from examples answers on every fourth"
+        self.predictRangeButton = _button("Predict slices", f"{every}, and the others are filled from these")
         accept = "Make this segment's slices examples from which the model learns; named after the segment"
         self.acceptButton = _button("Accept", accept)
         self._layout.addRow(row(self.propagateButton, self.predictButton, self.predictRangeButton, self.acceptButton))
