@@ -22,16 +22,20 @@ IMAGE = (np.random.default_rng(0).normal(50, 4, SHAPE) + 130 * TRUTH).astype(np.
 
 
 class BrightFamily:
-    """A family that learns from examples, and whose answer to no prompt is what is bright."""
+    """A family that learns from examples, and whose answer to no prompt is what is bright, but for the last of the key slices
+    where `denies` is set."""
 
     size = 64
 
     def __init__(self):
-        self.asked = 0
+        self.asked, self.denies = 0, False
 
     def predict(self, images, prompts, previous):
         self.asked += len(images)
-        return np.where(images > 0.5, 6.0, -6.0).astype(np.float32)
+        logits = np.where(images > 0.5, 6.0, -6.0).astype(np.float32)
+        if self.denies and self.asked == len(KEYS):
+            logits[-1] = -6.0
+        return logits
 
 
 @pytest.fixture
@@ -59,9 +63,16 @@ def test_every_fourth_slice_is_answered_and_the_others_are_filled_from_them(netw
     assert network.asked == len(KEYS)
     assert overlap(session.mask, TRUTH) > 0.9
     assert session.mask[4].any() and session.mask[12].any(), "no slice between was asked"
-    assert not session.mask[KEYS[-1]].any() and not session.mask[15:].any(), "the answer that nothing is there ends the object"
     assert [step.done for step in steps] == list(range(len(KEYS), len(KEYS) + len(steps)))
     assert all(step.done <= step.total for step in steps)
+
+
+def test_the_answer_that_nothing_is_there_ends_the_object(network, session):
+    network.denies = True
+    tube = np.broadcast_to(IMAGE[8], SHAPE).copy()
+    found = InteractiveSession(tube, (3.0, 1.0, 1.0), model="bright", context=session.context, window=WINDOW)
+    list(answer_volume(found))
+    assert found.mask[:KEYS[-1]].any(axis=(1, 2)).all() and not found.mask[KEYS[-1]:].any()
 
 
 def test_what_the_user_says_later_counts_for_more_than_the_answers_it_was_filled_from(session):
