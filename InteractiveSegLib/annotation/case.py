@@ -69,13 +69,13 @@ class OpenCase:
         family, context = self.session.family, self.session.context
         return family.automatic and (not family.contextual or any(info.enabled for info in context.infos()))
 
-    def predict(self, extent: tuple[int, int] | None = None) -> Iterator[Progress]:
+    def predict(self) -> Iterator[Progress]:
         """Segment the image without a prompt, step by step, from where an interruption left it; see key_slices.answer_volume.
 
         Nothing happens until the result is walked over.
         """
         done = {} if self.prompts else {index for action in self.actions for index in action.get("predict", ())}
-        yield from answer_volume(self.session, extent, self.every_slice, done, lambda slices: self.do({"predict": slices}),
+        yield from answer_volume(self.session, None, self.every_slice, done, lambda slices: self.do({"predict": slices}),
                                  self.propagate)
 
     def propagate(self, from_slice: Iterable[int] | None = None, **options: Any) -> Iterator[Progress]:
