@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ..device import device_failure, moved
 from ..types import InteractiveSegError
-from ..weights import load_strictly, read_state, sha256, shipped_file
+from ..weights import is_shipped, load_strictly, read_state, sha256, shipped_file
 from .recipes import TEACHERS
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Trainer:
         self.figures: dict[str, float] = {}
         if self.checkpoint.exists():
             self.resume()
-        read = (Path(recipe.bundle), *(shipped_file(name) for name in TEACHERS.get(recipe.name, ())))
+        read = (Path(recipe.bundle), *(shipped_file(name) for name in TEACHERS.get(recipe.name, ()) if is_shipped(name)))
         if self.sources is not None:
             self.sources += [digest for path in read if path.is_file() and (digest := sha256(path)) not in self.sources]
 

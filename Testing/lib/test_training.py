@@ -261,7 +261,7 @@ def test_a_network_that_learns_from_another_ones_answers_remembers_whose(bundle,
     from InteractiveSegLib.weights import sha256, shipped_file
 
     trainer = Trainer(MultiverSegRecipe(bundle, features=(4, 4), size=16), tmp_path)
-    assert trainer.sources == [sha256(bundle), sha256(shipped_file("scribbleprompt"))]
+    assert trainer.sources == [sha256(bundle), *(sha256(shipped_file(name)) for name in ("scribbleprompt", "universeg"))]
 
 
 @pytest.mark.parametrize("has_units", [True, False])

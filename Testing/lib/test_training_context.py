@@ -11,6 +11,7 @@ from InteractiveSegLib.training.bundle import Case, DataSet, write_bundle
 from InteractiveSegLib.training.context_samples import ContextStream, ContextTasks, pick
 from InteractiveSegLib.training.export import export
 from InteractiveSegLib.training.loop import Trainer
+from InteractiveSegLib.training.recipes import multiverseg as recipe_module
 from InteractiveSegLib.training.recipes.multiverseg import MultiverSegRecipe
 from InteractiveSegLib.training.recipes.universeg import UniverSegRecipe
 from InteractiveSegLib.training.tasks import slice_refs
@@ -189,6 +190,28 @@ def test_the_first_answer_is_asked_without_a_prompt_or_with_one(bundle):
     assert not silent[0].any()
     assert silent[1].any()
     assert spoken[0].all()
+
+
+def test_where_universeg_is_shipped_answers_to_no_prompt_learn_from_its_answers_too(bundle, monkeypatch):
+    def asked(there, silent_share):
+        taught = []
+
+        def from_examples(image, support):
+            taught.append(len(image))
+            return torch.zeros_like(image)
+
+        monkeypatch.setattr(recipe_module, "is_shipped", lambda family: there)
+        monkeypatch.setattr(recipe_module, "from_examples", from_examples)
+        recipe = a_recipe(bundle, silent_share=silent_share)
+        batch = next(recipe.batches(0, 0))
+        torch.manual_seed(0)
+        losses = [figures["loss"] for _, figures in recipe.losses(recipe.build(), batch, 1.0)]
+        return len(taught), len(losses), losses[0]
+
+    with_it, without = asked(True, 1.0), asked(False, 1.0)
+    assert with_it[0] == with_it[1] - 2, "all answers but the two corrections"
+    assert without[0] == 0 and with_it[2] > 1.5 * without[2]
+    assert asked(True, 0.0)[0] == with_it[0] - 1, "the first one is prompted, too"
 
 
 def test_the_previous_prediction_of_a_prompted_sample_is_scribbleprompts(bundle):

@@ -32,7 +32,7 @@ ABLATIONS = {
 }
 
 # Recipe -> the shipped weights whose answers it learns from, beside the bundle.
-TEACHERS = {"multiverseg": ("scribbleprompt",), "limnet-fusion": ("scribbleprompt", "limnet-click", "limnet-memory")}
+TEACHERS = {"multiverseg": ("scribbleprompt", "universeg"), "limnet-fusion": ("scribbleprompt", "limnet-click", "limnet-memory")}
 
 
 def find_recipe(name: str) -> type:

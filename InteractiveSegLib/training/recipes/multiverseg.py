@@ -11,6 +11,7 @@ from torch import nn
 from ...device import training_precision
 from ...models import load
 from ...models.multiverseg import MultiverSegConfig, MultiverSegNet
+from ...weights import is_shipped
 from ..simulate import batch_maps
 from .in_context import WHOLE, ContextRecipe, mean_dice
 from .scribbleprompt import LOGIT_LIMIT
@@ -23,7 +24,8 @@ class MultiverSegRecipe(ContextRecipe):
     Most of these are first answered from the context alone and then corrected; the others open with prompts. Wherever there
     are prompts, ScribblePrompt answers first and its logits are the previous prediction, to which the network adds what the
     examples say: little training then never costs what ScribblePrompt has learnt. The batch's other targets are answered from the
-    context alone, which is what this network is asked for in use.
+    context alone, which is what this network is asked for in use. Ours: where UniverSeg is shipped, which learnt nothing else and
+    answers better, such answers learn from its answers as from the truth.
     """
 
     name: str = "multiverseg"
@@ -42,7 +44,7 @@ class MultiverSegRecipe(ContextRecipe):
                 continue
             logits = answered(model, with_previous(image, torch.zeros_like(image).expand(-1, 3, -1, -1), torch.zeros_like(image)),
                               support)
-            loss = self.loss(logits, truth)
+            loss = self.taught(logits, truth, image, support, np.ones(len(image), bool))
             yield loss, {"loss": loss.item(), "Dice from context": mean_dice(logits.detach(), truth)}
 
     def dialogue(
@@ -64,7 +66,7 @@ class MultiverSegRecipe(ContextRecipe):
             if prompted.any():
                 logits[prompted] = draft(image[prompted], prompts[prompted], logits[prompted])
             logits = answered(model, with_previous(image, prompts, logits), support)
-            loss = self.loss(logits, truth)
+            loss = self.taught(logits, truth, image, support, ~spoken & (answer == 0))
             logits = logits.detach()
             figures = {"loss": loss.item(), f"Dice after correction {answer}": mean_dice(logits, truth)}
             if answer == 0:
@@ -73,6 +75,16 @@ class MultiverSegRecipe(ContextRecipe):
                 if not spoken.all():
                     figures["Dice from context"] = mean_dice(logits[silent], truth[silent])
             yield loss, figures
+
+
+    def taught(self, logits: torch.Tensor, truth: torch.Tensor, image: torch.Tensor, support: torch.Tensor,
+               silent: np.ndarray) -> torch.Tensor:
+        """The loss; where nothing was said, bool (B,), and the loss to UniverSeg's probabilities for their share."""
+        loss = self.loss(logits, truth)
+        if not (silent.any() and is_shipped("universeg")):
+            return loss
+        alone = torch.from_numpy(silent).to(image.device)
+        return loss + alone.float().mean() * self.loss(logits[alone], from_examples(image[alone], support[alone]))
 
 
 def answered(model: nn.Module, target: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
@@ -93,3 +105,11 @@ def draft(image: torch.Tensor, prompts: torch.Tensor, logits: torch.Tensor) -> t
     network = load("scribbleprompt", None, str(image.device)).network
     with training_precision(image.device):
         return network(with_previous(image, prompts, logits)).float()
+
+
+@torch.no_grad()
+def from_examples(image: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+    """The shipped UniverSeg's probabilities (B, 1, H, W)."""
+    network = load("universeg", None, str(image.device))
+    with training_precision(image.device):
+        return network(image.contiguous(memory_format=torch.channels_last), support, plan=WHOLE).float().sigmoid()
