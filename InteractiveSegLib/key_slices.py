@@ -25,10 +25,10 @@ def key_slices(first: int, stop: int) -> list[int]:
 
 
 def carries(session: InteractiveSession, count: int) -> bool:
-    """Whether key slices stand for so many slices: for a model of single slices that learns from examples, where masks can be
-    carried."""
+    """Whether the masks of some of so many slices are carried to the others, instead of each being answered or corrected by
+    itself: not where the model answers for all of them at once."""
     family = session.family
-    return family.contextual and not family.volumetric and count >= 2 * STEP and is_shipped("limnet-memory")
+    return not (family.volumetric or family.sweeps) and count >= 2 * STEP and is_shipped("limnet-memory")
 
 
 def answer_volume(session: InteractiveSession, extent: tuple[int, int] | None = None, every_slice: bool = False,

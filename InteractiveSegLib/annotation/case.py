@@ -26,7 +26,7 @@ class OpenCase:
     """One case of a study while it is annotated.
 
     image: with its place in the patient. session: read from it what you like, but act through this object. reference: bool,
-    the image's shape, or None. every_slice: `predict` answers on every slice instead of on key slices.
+    the image's shape, or None. every_slice: each slice is answered by itself, none filled from others.
     """
 
     def __init__(self, state: StudyState, task: str, record: CaseRecord, image: LoadedImage, session: InteractiveSession,

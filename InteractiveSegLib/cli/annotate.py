@@ -55,9 +55,9 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--target-dice", type=float, default=0.9, metavar="D", help="the robot stops there (default: 0.9)")
     parser.add_argument("--max-prompts", type=int, default=20, metavar="N", help="the robot's most in one slice (default: 20)")
     parser.add_argument("--propagate", action="store_true",
-                        help="carry the robot's slices one by one, or a file's after the last, through the volume")  # fmt: skip
+                        help="carry what a file's prompts made, after a case's last, through the volume")  # fmt: skip
     parser.add_argument("--every-slice", action="store_true",
-                        help="answer on every slice of a volume, not on every fourth that fills the others")  # fmt: skip
+                        help="answer and correct each slice of a volume by itself, and carry nothing")  # fmt: skip
     parser.add_argument("--jitter", type=float, default=0.0, metavar="PX", help="how unsteady its hand is (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the robot's hand (default: 0)")
     parser.add_argument("--skip", action="append", default=[], metavar="CASE", help="leave a case out (may be repeated)")
@@ -228,7 +228,7 @@ def prompt_case(case, args: argparse.Namespace, actions: list, afresh: bool) -> 
         rng = np.random.default_rng([args.seed, len(case.actions)])
         robot = Robot(args.robot, args.jitter)
         with tqdm(desc=case.name, unit="prompt", leave=False, disable=None) as bar:
-            for score in prompt_until(case, robot, args.target_dice, args.max_prompts, rng, args.propagate):
+            for score in prompt_until(case, robot, args.target_dice, args.max_prompts, rng):
                 bar.update()
                 bar.set_postfix(dice=f"{score:.3f}")
         return

@@ -12,10 +12,13 @@ import pytest
 import SimpleITK as sitk
 from annotating import SHAPE, TASK, annotate, annotate_once, check_study, write_study, write_tiny_weights
 
+from InteractiveSegLib import key_slices
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.annotation import case as case_module
+from InteractiveSegLib.annotation.robot import prompt_until
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.io import read_image
+from InteractiveSegLib.robot import Robot
 
 
 @pytest.fixture
@@ -69,9 +72,10 @@ def test_the_robot_takes_a_study_from_first_to_last_in_one_command(folder, capsy
     assert run("--robot", "--references", "masks") == 0 and (results / "cases.csv").read_bytes() == before, "all was done"
 
 
-def test_with_propagate_a_slice_is_finished_and_carried_before_the_next(folder):
+def test_in_a_volume_a_slice_is_finished_and_carried_before_the_next_unless_every_slice_is_wanted(folder, monkeypatch):
+    monkeypatch.setattr(key_slices, "STEP", 2)
     words = ("--robot", "--references", "masks", "--target-dice", 0.8, "--max-prompts", 4, "--skip", "b", "--skip", "c")
-    assert run(*words, "--propagate", "-o", "carried") == 0
+    assert run(*words, "-o", "carried") == 0
     said = json.loads(Path("carried/left_atrium/prompts.json").read_text())["cases"]["a"]
     assert {"propagate": True} in said
     first = said[: said.index({"propagate": True})]
@@ -81,6 +85,24 @@ def test_with_propagate_a_slice_is_finished_and_carried_before_the_next(folder):
     assert set(np.flatnonzero(held)) - spoken, "slices that no click spoke to"
     assert run("--prompts", "carried/left_atrium/prompts.json", "-o", "again") == 0
     assert np.array_equal(mask_of("a", "again"), mask_of("a", "carried"))
+    assert run(*words, "--every-slice", "-o", "each") == 0
+    said = json.loads(Path("each/left_atrium/prompts.json").read_text())["cases"]["a"]
+    assert {"propagate": True} not in said
+    held = mask_of("a", "each").any(axis=(1, 2))
+    assert set(np.flatnonzero(held)) <= {action["click"][0] for action in said}
+
+
+def test_a_slice_that_the_robot_only_emptied_is_not_carried(folder, monkeypatch):
+    monkeypatch.setattr(key_slices, "STEP", 2)
+    study = Study("scans", TASK, references="masks", model="scribbleprompt")
+    case = study.open("a")
+    wrong = np.zeros(SHAPE, bool)
+    wrong[0, 5:30, 5:30] = True
+    case.set_mask(wrong)
+    robot = prompt_until(case, Robot(), 0.9, 3, np.random.default_rng(0))
+    while not case.mask[1:].any():
+        next(robot)
+    assert not case.mask[0].any() and {"propagate": True} not in case.actions
 
 
 def test_a_dicom_seg_serves_as_a_reference(folder):

@@ -93,7 +93,7 @@ def test_slices_that_the_user_spoke_to_stay_as_they_are(session):
     assert session.mask[4].any()
 
 
-@pytest.mark.parametrize("why", ["asked for", "few slices", "no memory network", "no examples to learn from"])
+@pytest.mark.parametrize("why", ["asked for", "few slices", "no memory network", "all at once"])
 def test_all_slices_are_answered_where_carrying_is_not_wanted_or_not_possible(network, session, monkeypatch, why):
     extent, options = None, {}
     if why == "asked for":
@@ -103,8 +103,8 @@ def test_all_slices_are_answered_where_carrying_is_not_wanted_or_not_possible(ne
     elif why == "no memory network":
         monkeypatch.setattr(key_slices, "is_shipped", lambda family: False)
     else:
-        monkeypatch.setitem(models.FAMILIES, "bright", replace(session.family, contextual=False))
-        session = InteractiveSession(IMAGE, model="bright")
+        monkeypatch.setitem(models.FAMILIES, "bright", replace(session.family, sweeps=True))
+        session = InteractiveSession(IMAGE, model="bright", context=session.context)
     list(answer_volume(session, extent, **options))
     assert network.asked == (extent[1] - extent[0] if extent else SHAPE[0])
 
