@@ -282,11 +282,11 @@ def unmeasured(image: np.ndarray) -> np.ndarray:
 def drop_islands(requests: Sequence[Request], logits: Sequence[np.ndarray]) -> None:
     """Of each target that is one piece, keep the largest part of the volume that these slices are. Changes logits in place.
 
-    Slices that show nothing part nothing. A slice counts for as much as the median one at most: a broken slice on which much is
-    found does not cost what the others agree on.
+    Slices on which nothing was measured part nothing, those that show nothing do. A slice counts for as much as the median one at
+    most: a broken slice on which much is found does not cost what the others agree on.
     """
     for target in ONE_PIECE:
-        mine = sorted(((r.key, found) for r, found in zip(requests, logits) if r.target == target and (found > NOWHERE).any()),
+        mine = sorted(((r.key, found) for r, found in zip(requests, logits) if r.target == target and (found != NOWHERE).any()),
                       key=lambda pair: pair[0])
         if not mine:
             continue

@@ -298,17 +298,19 @@ def test_where_nothing_was_measured_nothing_is_found_by_name(weights, heart):
 
 
 def test_an_empty_slice_or_a_broken_one_does_not_cost_the_others():
-    """A structure goes on beyond a slice that shows nothing; much that is found on one broken slice is not the structure."""
+    """A structure goes on beyond a slice on which nothing was measured, not beyond one that is sure to show nothing; much that is
+    found on one broken slice is not the structure."""
     def pieces(*slices):
         found = [np.full((60, 60), -3, np.float32) for _ in slices]
         for logits, (row, column, side) in zip(found, slices):
             logits[row:row + side, column:column + side] = 3 if side else NOWHERE
             if not side:
-                logits[:] = NOWHERE
+                logits[:] = NOWHERE if (row, column) == (0, 0) else 2 * NOWHERE
         drop_islands([Request(logits, (), None, "LV", (0, k)) for k, logits in enumerate(found)], found)
         return [int((logits > 0).sum()) for logits in found]
 
     assert pieces((5, 5, 8), (0, 0, 0), (5, 5, 8), (5, 5, 8)) == [64, 0, 64, 64]
+    assert pieces((5, 5, 8), (9, 9, 0), (5, 5, 8), (5, 5, 8)) == [0, 0, 64, 64]
     assert pieces((5, 5, 8), (5, 5, 8), (5, 5, 8), (20, 20, 38)) == [64, 64, 64, 0]
 
 
