@@ -52,11 +52,10 @@ def answer_volume(session: InteractiveSession, extent: tuple[int, int] | None = 
     left = keys or [index for index in wanted if index not in done] or wanted
     total = len(wanted) + (stop - first if keys else 0)
     for begin in range(0, len(left), CHUNK):
-        predict(left[begin:begin + CHUNK])
-        reached = len(wanted) - len(left) + min(begin + CHUNK, len(left))
-        yield progress_of(session, left[min(begin + CHUNK, len(left)) - 1], reached, total)
-    shown = np.moveaxis(session.labels, axis, 0)[keys].any() if keys else False
-    if shown:
+        chunk = left[begin:begin + CHUNK]
+        predict(chunk)
+        yield progress_of(session, chunk[-1], len(wanted) - len(left) + begin + len(chunk), total)
+    if keys and np.moveaxis(session.labels, axis, 0)[keys].any():
         for step in propagate(from_slice=keys, extent=(first, stop), fuse=False):
             yield Progress(step.index, len(wanted) + step.done, len(wanted) + step.total, step.labels)
 

@@ -184,10 +184,10 @@ class Prediction(LongAction):
 
         session.set_slice(self._axis, self._extent[0])
         for reached in answer_volume(session, self._extent, predict=predict, propagate=propagate):
-            yield from (None for _ in range(len(taken)))
+            yield from [None] * len(taken)
             taken.clear()
             self._reached(reached.done, reached.total)
-        yield from (None for _ in taken)
+        yield from [None] * len(taken)
 
 
 class Acceptance(SegmentAction):
