@@ -108,7 +108,7 @@ def check_slices(slices: Slices, known: Known, said: Known, stack: np.ndarray) -
             raise InteractiveSegError(f"Got from_slice {outside[0]}, but there are {there}: choose among them.")
         start = tuple(asked & (own | said[label - 1] | shown_on(stack, label)) for label, own in enumerate(known, start=1))
     if not any(index in shown_on(stack, label) for label, own in enumerate(start, start=1) for index in own):
-        where = "any slice" if slices is None else f"slice {slices}" if isinstance(slices, (int, np.integer)) else "these slices"
+        where = "any slice" if slices is None else f"slice {slices}"
         raise InteractiveSegError(f"There is no mask on {where} to carry to the others: segment the object on one slice first.")
     return start
 

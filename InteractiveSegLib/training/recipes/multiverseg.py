@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -77,11 +78,15 @@ class MultiverSegRecipe(ContextRecipe):
             yield loss, figures
 
 
+    @cached_property
+    def has_teacher(self) -> bool:
+        return is_shipped("universeg")
+
     def taught(self, logits: torch.Tensor, truth: torch.Tensor, image: torch.Tensor, support: torch.Tensor,
                silent: np.ndarray) -> torch.Tensor:
-        """The loss; where nothing was said, bool (B,), and the loss to UniverSeg's probabilities for their share."""
+        """The loss, and for the samples of which nothing was said (silent, bool (B,)) the one to UniverSeg's probabilities."""
         loss = self.loss(logits, truth)
-        if not (silent.any() and is_shipped("universeg")):
+        if not (silent.any() and self.has_teacher):
             return loss
         alone = torch.from_numpy(silent).to(image.device)
         return loss + alone.float().mean() * self.loss(logits[alone], from_examples(image[alone], support[alone]))
