@@ -124,8 +124,10 @@ def read_structures(path: str | Path, image: LoadedImage, names: Sequence[str]) 
 
 
 def _on_voxels_of(image: LoadedImage, loaded: LoadedImage, path: str | Path) -> np.ndarray:
-    """The array of `loaded`, or one sentence where it does not lie on the image's voxels. path: for the sentence."""
+    """The array of `loaded`, or one sentence where it does not lie on the image's voxels. path: where it was read."""
     loaded = along_axes_of(image, loaded)
+    if str(path).lower().endswith(".seg.nrrd"):
+        loaded = _uncropped(image, loaded)
     array = loaded.array
     if array.ndim < image.array.ndim or (array.ndim > image.array.ndim and array.shape[0] == 1):
         array = array.reshape(image.array.shape) if array.size == image.array.size else array
@@ -140,6 +142,23 @@ def _on_voxels_of(image: LoadedImage, loaded: LoadedImage, path: str | Path) -> 
             f"{path} lies {apart:.1f} mm away from the image: draw it on this image, or resample it to its grid."
         )
     return array
+
+
+def _uncropped(image: LoadedImage, loaded: LoadedImage) -> LoadedImage:
+    """A segmentation that Slicer saved without its empty margins, with them again; as it is where it is no part of the grid."""
+    whole = (1,) * (3 - image.array.ndim) + image.array.shape
+    turn = np.linalg.solve(image.affine, loaded.affine)[:3]  # of (i, j, k, 1)
+    if loaded.array.ndim < 3 or np.abs(turn[:, :3] - np.eye(3)).max() > 0.01:
+        return loaded
+    start = np.rint(turn[:, 3]).astype(int)
+    stop = start + loaded.array.shape[::-1]
+    if start.min() < 0 or (stop > whole[::-1]).any():
+        return loaded
+    array = np.zeros(whole, loaded.array.dtype)
+    array[tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1]))] = loaded.array
+    affine = loaded.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ start
+    return replace(loaded, array=array, affine=affine)
 
 
 def _read_layers(path: Path, label: int | None) -> LoadedImage | None:

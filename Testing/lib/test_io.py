@@ -8,11 +8,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from shapes import affine_of
-from slicer_reading import segments_in_slicer, to_ras, values_at, volume_in_slicer
+from slicer_reading import read_node, segments_in_slicer, to_ras, values_at, volume_in_slicer
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.demo_study import write_dicom_series, write_volume
-from InteractiveSegLib.io import Segment, read_image, read_mask, write_segmentation
+from InteractiveSegLib.io import Segment, read_image, read_mask, read_structures, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
 
 PLACES = {
@@ -339,3 +339,26 @@ def test_segments_that_overlap_and_lie_in_layers_are_one_mask(tmp_path, count):
     image = read_image(tmp_path / "a.nrrd")
     assert np.array_equal(read_mask(tmp_path / "a.seg.nrrd", image), (layers != 0).any(axis=0))
     assert np.array_equal(read_mask(tmp_path / "a.seg.nrrd", image, 2), (layers == 2).any(axis=0))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_segmentation_that_slicer_saved_without_its_margins_is_read_on_the_whole_image(tmp_path, place):
+    slicer = pytest.importorskip("slicer")
+    affine, shape = PLACES[place][0].copy(), PLACES[place][1]
+    labels = np.zeros(shape, np.uint8)
+    labels[-2:, 3:6, 1:5], labels[-1, 6, 6] = 1, 2
+    write_volume(tmp_path / "image.nrrd", a_phantom(affine, shape))
+    image, saved = read_image(tmp_path / "image.nrrd"), tmp_path / "saved.seg.nrrd"
+    write_segmentation(tmp_path / "own.seg.nrrd", labels, affine, [Segment.of("LV", 1), Segment.of("RV", 2)])
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    node, _scene = read_node(slicer.vtkMRMLSegmentationNode(), storage, [tmp_path / "own.seg.nrrd"])
+    storage.SetFileName(str(saved))
+    assert storage.WriteData(node)
+    assert sitk.ReadImage(str(saved)).GetSize() == (6, 4, min(2, shape[0])), "Slicer keeps what is not empty"
+    assert np.array_equal(read_mask(saved, image), labels != 0)
+    found = read_structures(saved, image, ("LV", "RV"))
+    assert np.array_equal(found["LV"], labels == 1) and np.array_equal(found["RV"], labels == 2)
+    affine[:3, 3] += affine[:3, 2]
+    write_segmentation(saved, labels[:, 1:], affine, [Segment("a slice beyond the image")])
+    with pytest.raises(InteractiveSegError, match="draw it on this image"):
+        read_mask(saved, image)
