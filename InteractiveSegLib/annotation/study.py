@@ -84,6 +84,11 @@ class Study:
         """All cases by name, 2 before 10."""
         return self.state.records(self.task)
 
+    @property
+    def segment(self) -> Segment:
+        """How the structure is written: with title and codes where the model knows it by name, else as the task is called."""
+        return Segment.of(*self.options["targets"], 1) if self.family.lists else Segment(self.task)
+
     def record(self, name: str) -> CaseRecord:
         """One of them."""
         return self.state.record(name, self.task)
@@ -178,12 +183,12 @@ class Study:
         entries, notes = self._examples(case)
         path = self.mask_file(case.name)
         make_folder(path.parent)
-        write_segmentation(path, case.mask, case.image.affine, [Segment(self.task)])
+        write_segmentation(path, case.mask, case.image.affine, [self.segment])
         notes += [EDITED] if case.by_hand else []
         if record.is_dicom:
             try:
                 write_dicom_seg(self.dicom_file(case.name), case.mask, case.image.affine, self.folder / record.source,
-                                record.series, self.frame, self.task, self.family.title)
+                                record.series, self.frame, self.segment.name, self.family.title)
             except InteractiveSegError as error:  # the mask is safe in the other file
                 notes.append(f"no DICOM SEG: {error}")
         note = self._relative("; ".join(note.rstrip(".") for note in notes))

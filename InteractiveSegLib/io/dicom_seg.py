@@ -13,6 +13,8 @@ import pydicom.errors
 
 from .. import __version__
 from ..files import partial
+from ..terminology import ABNORMAL as MORPHOLOGIC
+from ..terminology import HEART, TITLES
 from ..types import InteractiveSegError
 from . import dicom
 from .frames import sort_frames
@@ -130,11 +132,14 @@ def describe(name: str, model: str) -> Any:
     """highdicom's description of the one segment: codes of SNOMED CT, semi-automatic."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
 
     word = "".join(part.capitalize() for part in re.findall(r"[A-Za-z]+", name))
-    abnormal = ABNORMAL.search(name) is not None
+    known = HEART.get(TITLES.get(name.strip().casefold(), ""))
+    abnormal = ABNORMAL.search(name) is not None or (known is not None and known.category == MORPHOLOGIC)
     category = codes.SCT.MorphologicallyAbnormalStructure if abnormal else codes.SCT.AnatomicalStructure
     kind = getattr(codes.SCT, word, codes.SCT.Lesion if abnormal else category) if word else category
+    kind = Code(known.type[0], "SCT", known.type[1]) if known is not None else kind
     identification = hd.AlgorithmIdentificationSequence(model, codes.DCM.ArtificialIntelligence, __version__)
     return hd.seg.SegmentDescription(1, name[:64], category, kind, hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
                                      identification)

@@ -34,7 +34,7 @@ class Segment:
     @classmethod
     def of(cls, name: str, label: int) -> Segment:
         """With its title, colour and codes where the name is one of the heart's, else with the name alone."""
-        known = HEART.get(name)
+        known = HEART.get(find_name(name, HEART) or "")
         return cls(known.title, label, known.color, known.entry) if known else cls(name, label)
 
 

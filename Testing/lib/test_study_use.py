@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 from annotating import TASK, body, write_study, write_tiny_weights
 
 from InteractiveSegLib import Click
@@ -126,3 +128,21 @@ def test_the_first_and_last_thirds_are_those_of_cases_that_prompts_alone_made(a_
     words = page.summary_of(study)
     assert "3 were drawn or edited by hand, too, and do not count here: The first 2 cases took 5.0" in words
     assert "the last 2 2.0" in words
+
+
+@pytest.mark.parametrize(("model", "task", "title", "code"), [
+    ("verse", "lv", "left ventricle", "87878005"), ("verse", "Myocardium", "myocardium", "74281007"),
+    ("verse", "scar", "myocardial scar", "12402003"), ("tis", "left atrium", "left atrium", "82471001"),
+    ("scribbleprompt", "scar", "scar", ""),
+])
+def test_a_structure_that_the_model_knows_by_name_is_written_with_title_and_codes(tmp_path, model, task, title, code):
+    write_study(tmp_path, ["c"])
+    study = Study(tmp_path / "scans", task, model=model)
+    study.open("c").set_mask(body(0)[1])
+    study.accept()
+    written, segment = sitk.ReadImage(str(study.mask_file("c"))), pydicom.dcmread(study.dicom_file("c")).SegmentSequence[0]
+    assert written.GetMetaData("Segment0_Name") == segment.SegmentLabel == title
+    assert f"SCT^{code}^" in written.GetMetaData("Segment0_Tags") if code else not written.GetMetaData("Segment0_Tags")
+    assert not code or segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == code
+    category = "49755003" if title == "myocardial scar" else "91723000"
+    assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue == category
