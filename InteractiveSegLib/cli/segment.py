@@ -76,7 +76,8 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     ):
         prompts.add_argument(option, type=kind, action=AddPrompt, metavar=metavar, help=words)
     parser.set_defaults(prompts=[])
-    parser.add_argument("--initial-mask", type=Path, metavar="FILE", help="start from this mask")
+    parser.add_argument("--initial-mask", type=Path, metavar="FILE",
+                        help="start from this mask; of a .seg.nrrd from the segments called as the targets, if any")  # fmt: skip
     volume = parser.add_argument_group("through the whole volume")
     volume.add_argument("--propagate", action="store_true", help="carry the prompted slices' masks to all other slices")
     volume.add_argument("--interactive-rounds", type=int, metavar="N",
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     if len(session.targets) > 1 and prompts:
         raise InteractiveSegError(f"Prompts speak of one target, but there are {', '.join(session.targets)}: give one --target.")
     if args.initial_mask:
-        session.set_mask(read_mask(args.initial_mask, image))
+        start_from(session, args.initial_mask, image)
     set_threads(args.threads)
     by_name = session.family.sweeps and session.mode != "click"
     if not args.initial_mask and (by_name or not (prompts or args.reference)):
@@ -156,6 +157,18 @@ def check_nothing_is_overwritten(args: argparse.Namespace) -> None:
         for what, other in [*read, *(one for one in overlay if one[0] != name)]:
             if other is not None and path.resolve() == other.resolve():
                 raise InteractiveSegError(f"{name} {path} is {what} too, which would be overwritten: give another name.")
+
+
+def start_from(session, path: Path, image) -> None:
+    """Put a file's masks into the session: of a Slicer segmentation the segments that are its targets, else all that is not 0."""
+    from ..io import read_mask, read_structures
+
+    found = read_structures(path, image, session.targets) if path.name.lower().endswith(".seg.nrrd") else {}
+    if not found and len(session.targets) > 1:
+        raise InteractiveSegError(f"{path} has no segment that is one of {', '.join(session.targets)}: give a .seg.nrrd whose "
+                                  "segments are called so, or one --target.")
+    for target, mask in (found or {session.targets[0]: read_mask(path, image)}).items():
+        session.set_mask(mask, target)
 
 
 def propagate(session, weights: Path | None) -> None:

@@ -100,7 +100,7 @@ def read_labels(path: str | Path, image: LoadedImage) -> np.ndarray:
 
 
 def read_structures(path: str | Path, image: LoadedImage, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The structures of the heart in a Slicer segmentation: bool masks on the voxels of `image`, by name.
+    """The structures in a Slicer segmentation: bool masks on the voxels of `image`, by name.
 
     A segment is what its name or title says, else what its terminology says; of `names`, those that are there come back.
     """
@@ -116,7 +116,8 @@ def read_structures(path: str | Path, image: LoadedImage, names: Sequence[str]) 
                 if file.HasMetaDataKey(f"Segment{number}_{key}")}
         name = find_name(said.get("Name", ""), names) or find_code(said.get("Tags", ""), names)
         if name in found:
-            raise InteractiveSegError(f"{path} has two segments that are {HEART[name].title}: join them or rename one.")
+            title = HEART[name].title if name in HEART else name
+            raise InteractiveSegError(f"{path} has two segments that are {title}: join them or rename one.")
         if name is not None:
             mask = layers[..., int(said.get("Layer", 0))] == int(said.get("LabelValue", 1))
             found[name] = _on_voxels_of(image, LoadedImage(mask, image_affine(file), "", path.name), path)

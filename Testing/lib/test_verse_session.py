@@ -11,6 +11,7 @@ from shapes import ellipsoid
 from InteractiveSegLib import Click, InteractiveSegError, InteractiveSession, Scribble
 from InteractiveSegLib.cli import main
 from InteractiveSegLib.geometry import Canvas
+from InteractiveSegLib.io import Segment, read_image, write_segmentation
 from InteractiveSegLib.models import find_family, load
 from InteractiveSegLib.models.verse.network import VerSeConfig, build
 from InteractiveSegLib.plan import PLANS, Plan
@@ -267,6 +268,23 @@ def test_on_the_command_line_names_become_segments_with_titles_and_codes(tmp_pat
     assert set(np.unique(sitk.GetArrayFromImage(written))) <= {0, 1, 2}
     assert main(["segment", *options, "--target", "LV,RV", "--click", "2,70,90"]) == 1
     assert "give one --target" in capsys.readouterr().err
+
+
+def test_the_command_starts_each_target_from_the_segment_that_is_called_so(tmp_path, weights, heart, capsys):
+    sitk.WriteImage(sitk.GetImageFromArray(heart[0]), str(tmp_path / "heart.nrrd"))
+    start, out = tmp_path / "start.seg.nrrd", tmp_path / "out.seg.nrrd"
+    labels, affine = np.zeros(heart[0].shape, np.uint8), read_image(tmp_path / "heart.nrrd").affine
+    labels[1:3, 60:80, 80:100], labels[1:3, 60:80, 20:40] = 1, 2
+    options = [str(tmp_path / "heart.nrrd"), "--model", "verse", "--weights", str(weights), "--initial-mask", str(start)]
+    write_segmentation(start, labels, affine, [Segment.of("LV", 1), Segment.of("RV", 2)])
+    for targets in ("RV", "RV,LV"):
+        assert main(["segment", *options, "-o", str(out), "--target", targets]) == 0
+        written = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+        assert np.array_equal(written == 1, labels == 2)
+        assert np.array_equal(written == 2, labels == 1) or targets == "RV"
+    write_segmentation(start, labels, affine, [Segment("a", 1), Segment("b", 2)])
+    assert main(["segment", *options, "-o", str(out), "--target", "RV,LV"]) == 1
+    assert "has no segment that is one of RV, LV" in capsys.readouterr().err
 
 
 def test_by_name_only_the_largest_part_of_a_chamber_counts_in_the_volume_and_a_scar_keeps_its_parts():
