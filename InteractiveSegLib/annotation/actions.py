@@ -202,8 +202,12 @@ def effective(before: list[Action], done: list[Action]) -> list[Action]:
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:
     """What a person said, without what the program did by itself."""
-    return [action for action in actions
-            if not ("predict" in action or "resume" in action or isinstance(action.get("propagate"), list))]
+    return [action for action in actions if not made_alone(action)]
+
+
+def made_alone(action: Action) -> bool:
+    """Whether the program does such an action by itself."""
+    return "predict" in action or "resume" in action or isinstance(action.get("propagate"), list)
 
 
 def read_prompts(path: Path) -> dict[str, list[Action]]:
