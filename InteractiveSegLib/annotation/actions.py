@@ -4,7 +4,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
-  {"predict": [slices]}, {"propagate": true}, or {"propagate": [slices]} from the model's answers on these,
+  {"predict": [slices]}, {"propagate": true}, or {"propagate": [slices]} from the model's answers on these; perhaps with "axis": 2
+  and "extent": [first, stop] of the slices to fill, "fuse": false where no mask of the round before stays,
   {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
   with "tilted": true where that is the answer to a prompt in a view that follows no slices, "anew": true where the program
   emptied a slice or put a prediction there;
@@ -93,8 +94,10 @@ def check_other(action: Action) -> None:
     """One sentence for an action that is no prompt, unless it can be done: a file may say anything with the same words."""
     kind = next(key for key in OTHERS if key in action)
     value, more = action[kind], set(action) - {kind}
-    if isinstance(value, list) and kind in ("predict", "propagate"):
-        right = all(type(index) is int for index in value)
+    if kind == "propagate":
+        right, more = (value is True or are_whole(value)) and fits_round(action), more - {"axis", "extent", "fuse"}
+    elif kind == "predict":
+        right = are_whole(value)
     elif kind == "set_mask":
         right, more = isinstance(value, dict) and all(action[key] is True for key in more), more - {"tilted", "anew"}
     elif kind == "restore":
@@ -107,6 +110,17 @@ def check_other(action: Action) -> None:
                                   '{"predict": [slices]}, or a mask as the program writes it: correct it.')
     for said in value["prompts"] if kind == "restore" else ():
         prompt_of(said)
+
+
+def are_whole(value: Any) -> bool:
+    return isinstance(value, list) and all(type(index) is int for index in value)
+
+
+def fits_round(action: Action) -> bool:
+    """Whether what an action says of how masks are carried can be done."""
+    extent = action.get("extent", [0, 1])
+    return (are_whole(extent) and len(extent) == 2 and type(action.get("axis", 0)) is int and 0 <= action.get("axis", 0) < 3
+            and isinstance(action.get("fuse", False), bool))
 
 
 def scribble_of(voxels: np.ndarray, positive: bool) -> Scribble:
@@ -159,7 +173,9 @@ def perform(session: InteractiveSession, action: Action) -> Any:
     if "predict" in action:
         return session.predict(slices=action["predict"])
     if "propagate" in action:
-        return list(session.propagate() if action["propagate"] is True else session.propagate(action["propagate"], fuse=False))
+        answers = None if action["propagate"] is True else action["propagate"]
+        fuse = action.get("fuse", None if answers is None else False)
+        return list(session.propagate(answers, action.get("axis"), action.get("extent"), fuse))
     if "set_mask" in action:
         return session.set_mask(unpack_mask(action["set_mask"], session.shape))
     if "restore" in action:

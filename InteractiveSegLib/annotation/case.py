@@ -80,15 +80,24 @@ class OpenCase:
         yield from answer_volume(self.session, None, self.every_slice, done, lambda slices: self.do({"predict": slices}),
                                  self.propagate)
 
-    def propagate(self, from_slice: Iterable[int] | None = None, **options: Any) -> Iterator[Progress]:
-        """Carry the masks of the slices that were prompted, or of these, to the others.
+    def propagate(self, from_slice: Iterable[int] | None = None, axis: int | None = None, extent: tuple[int, int] | None = None,
+                  fuse: bool | None = None) -> Iterator[Progress]:
+        """Carry the masks of the slices that were prompted, or of these, to the others; see InteractiveSession.propagate.
 
-        Nothing is changed before the last one is reached. options: of InteractiveSession.propagate.
+        Nothing is changed before the last one is reached.
         """
+        action: Action = {"propagate": True if from_slice is None else list(from_slice)}
         started = time.monotonic()
-        yield from self.session.propagate(from_slice, **options)
+        yield from self.session.propagate(from_slice, axis, extent, fuse)
         self._pass_over(started)
-        self.note({"propagate": True if from_slice is None else list(from_slice)})
+        axis = self.session.rounds.axis
+        if not axis == self.session.axis == self.axis:
+            action["axis"] = axis
+        if extent is not None and tuple(extent) != (0, self.session.shape[axis]):
+            action["extent"] = [int(end) for end in extent]
+        if fuse is False and from_slice is None:
+            action["fuse"] = False
+        self.note(action)
 
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt, to slices along the session's working axis."""
@@ -116,7 +125,8 @@ class OpenCase:
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
         started = time.monotonic()
-        update = perform(self.session, action)
+        spoken = any(key in action for key in PROMPTS)  # along the study's axis, unless it says another one
+        update = perform(self.session, {"axis": self.axis, **action} if spoken else action)
         self._pass_over(started)
         self.note(action)
         return update
