@@ -194,13 +194,13 @@ def still_to_do(case, actions: list) -> tuple[bool, list]:
     afresh, because an undo among the rest reaches further back than that."""
     from ..annotation.actions import repeatable
 
-    said = repeatable(case.actions)
+    said, meant = repeatable(case.actions), [n for n, action in enumerate(actions) if repeatable([action])]
     if not actions or not said:
         return False, actions
-    if said != actions[:len(said)]:
+    if said != [actions[n] for n in meant[:len(said)]]:
         raise InteractiveSegError(f"{len(said)} actions were done to it that are not the first ones of the file: give "
                                   f"--start-over {shlex.quote(case.name)} to do the file's alone.")
-    left, depth = actions[len(said):], 0
+    left, depth = actions[meant[len(said) - 1] + 1:], 0
     for action in left:
         depth += -1 if "undo" in action else 1
         if depth < 0:

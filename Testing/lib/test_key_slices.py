@@ -118,6 +118,18 @@ def test_all_slices_are_answered_where_carrying_is_not_wanted_or_not_possible(ne
     assert network.asked == (extent[1] - extent[0] if extent else SHAPE[0])
 
 
+def test_where_all_slices_agree_with_each_other_they_are_asked_together(session, monkeypatch):
+    monkeypatch.setitem(models.FAMILIES, "bright", replace(session.family, sweeps=True))
+    session, asked = InteractiveSession(IMAGE, model="bright", context=session.context), []
+    list(answer_volume(session, done={0, 1}, predict=asked.append))
+    assert asked == [list(range(SHAPE[0]))]
+
+
+def test_nothing_is_carried_where_there_is_no_list_of_weights(session, monkeypatch, tmp_path):
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    assert not key_slices.carries(session, SHAPE[0])
+
+
 def test_nothing_found_is_no_error(network, session):
     list(answer_volume(InteractiveSession(np.zeros(SHAPE, np.int16), model="bright", context=session.context, window=WINDOW)))
     assert network.asked == len(KEYS)

@@ -9,6 +9,7 @@ from brightness import see_brightness
 from InteractiveSegLib import Click
 from InteractiveSegLib.annotation import Study
 from InteractiveSegLib.annotation.actions import check_other
+from InteractiveSegLib.cli.annotate import still_to_do
 from InteractiveSegLib.types import InteractiveSegError
 
 
@@ -58,3 +59,16 @@ def test_masks_are_carried_again_as_they_were(a_study, options):
 def test_what_cannot_be_carried_so_is_refused(wrong):
     with pytest.raises(InteractiveSegError, match="Got the action"):
         check_other({"propagate": True, **wrong})
+
+
+def test_a_file_with_what_the_program_does_by_itself_goes_on_after_an_interruption(a_study):
+    file = [{"click": [2, 20, 22]}, {"predict": [2]}, {"click": [3, 20, 22]}, {"propagate": [2, 3]}, {"click": [1, 20, 22]}]
+    for done in range(1, len(file)):
+        case = a_study(str(done)).open("a")
+        for action in file[:done]:
+            case.do(action)
+        afresh, left = still_to_do(a_study(str(done)).open("a"), file)
+        assert not afresh and left in (file[done:], file[done - 1:]), "at most what the program does is done twice"
+        assert file[done - 1] not in left or "click" not in file[done - 1]
+    with pytest.raises(InteractiveSegError, match="that are not the first ones of the file"):
+        still_to_do(case, [{"click": [4, 20, 22]}, *file[1:]])
