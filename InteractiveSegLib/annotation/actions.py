@@ -218,7 +218,30 @@ def effective(before: list[Action], done: list[Action]) -> list[Action]:
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:
     """What a person said, without what the program did by itself."""
-    return [action for action in actions if not made_alone(action)]
+    return [actions[n] for n in said_at(actions)]
+
+
+def said_at(actions: Sequence[Action]) -> list[int]:
+    """Which of some actions a person said. A prediction that was taken back and made again was not taken back in the end."""
+    last = max((n for n, action in enumerate(actions) if "predict" in action), default=0)
+    said: list[int] = []
+    done: list[bool] = []  # whether the program did it by itself
+    undone: list[bool] = []
+    for n, action in enumerate(actions):
+        alone = made_alone(action)
+        if "resume" in action:
+            done, undone = [], []
+        elif "undo" in action or "redo" in action:
+            source, target = (done, undone) if "undo" in action else (undone, done)
+            if source:
+                target.append(source.pop())
+                alone = target[-1] and n < last
+        else:
+            done.append(alone)
+            undone = []
+        if not alone:
+            said.append(n)
+    return said
 
 
 def made_alone(action: Action) -> bool:

@@ -192,9 +192,9 @@ def wanted_of(case, actions: list, propagate: bool) -> list:
 def still_to_do(case, actions: list) -> tuple[bool, list]:
     """(False, what of a case's actions was not done before an interruption); (True, all of them) where the case is to be done
     afresh, because an undo among the rest reaches further back than that."""
-    from ..annotation.actions import repeatable
+    from ..annotation.actions import repeatable, said_at
 
-    said, meant = repeatable(case.actions), [n for n, action in enumerate(actions) if repeatable([action])]
+    said, meant = repeatable(case.actions), said_at(actions)
     if not actions or not said:
         return False, actions
     if said != [actions[n] for n in meant[:len(said)]]:

@@ -8,7 +8,7 @@ from brightness import see_brightness
 
 from InteractiveSegLib import Click
 from InteractiveSegLib.annotation import Study
-from InteractiveSegLib.annotation.actions import check_other
+from InteractiveSegLib.annotation.actions import check_other, repeatable
 from InteractiveSegLib.cli.annotate import still_to_do
 from InteractiveSegLib.types import InteractiveSegError
 
@@ -72,3 +72,10 @@ def test_a_file_with_what_the_program_does_by_itself_goes_on_after_an_interrupti
         assert file[done - 1] not in left or "click" not in file[done - 1]
     with pytest.raises(InteractiveSegError, match="that are not the first ones of the file"):
         still_to_do(case, [{"click": [4, 20, 22]}, *file[1:]])
+
+
+def test_a_prediction_that_was_given_up_and_made_again_is_not_taken_back_by_the_file():
+    click, answer, carry, undo = {"click": [2, 20, 22]}, {"predict": [2, 6]}, {"propagate": [2, 6]}, {"undo": True}
+    assert repeatable([answer, undo, answer, carry, click, undo]) == [click, undo]
+    assert repeatable([answer, carry, undo, undo, click]) == [undo, undo, click], "an answer that the user did not want"
+    assert repeatable([click, undo, answer, undo, {"redo": True}, {"resume": True}, answer]) == [click, undo]
