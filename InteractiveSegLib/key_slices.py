@@ -37,7 +37,7 @@ def answer_volume(session: InteractiveSession, extent: tuple[int, int] | None = 
     """What the model says of a volume before any prompt, along the session's working axis. Yields a Progress per step.
 
     extent: [first, stop) of the slices, by default all. every_slice: answer on all of them, instead of on key slices from which
-    the others are filled. done: slices that were answered before an interruption, where all are. predict(slices) and
+    the others are filled. done: slices that were answered before an interruption, where all are one by one. predict(slices) and
     propagate(from_slice=, extent=, fuse=): how the caller does both, by default as the session does.
     """
     predict, propagate = predict or session.predict, propagate or session.propagate
@@ -49,10 +49,12 @@ def answer_volume(session: InteractiveSession, extent: tuple[int, int] | None = 
         return
     keys = key_slices(first, stop) if not every_slice and carries(session, stop - first) else []
     wanted = keys or list(range(first, stop))
-    left = keys or [index for index in wanted if index not in done] or wanted
+    sweeps = session.family.sweeps  # its slices agree with each other
+    left = wanted if keys or sweeps else [index for index in wanted if index not in done] or wanted
+    size = len(left) if sweeps else CHUNK
     total = len(wanted) + (stop - first if keys else 0)
-    for begin in range(0, len(left), CHUNK):
-        chunk = left[begin:begin + CHUNK]
+    for begin in range(0, len(left), size):
+        chunk = left[begin:begin + size]
         predict(chunk)
         yield progress_of(session, chunk[-1], len(wanted) - len(left) + begin + len(chunk), total)
     if keys and np.moveaxis(session.labels, axis, 0)[keys].any():

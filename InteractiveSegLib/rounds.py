@@ -63,21 +63,23 @@ def checksums(stack: np.ndarray) -> np.ndarray:
 def spoken_to(session: InteractiveSession, states: Mapping, axis: int) -> Known:
     """Per target, the slices along an axis whose mask is the user's: prompted, or edited since the last round or answer.
 
-    Where there are none, every slice that shows the target, other than by an answer of the model, is taken to be the user's.
+    Where there are none and no round was made, every slice that shows the target, other than by an answer of the model, is taken
+    to be the user's.
     """
     stack = np.moveaxis(session.labels, axis, 0)
     rounds = session.rounds if session.rounds is not None and session.rounds.axis == axis else None
     edited = set(np.flatnonzero(checksums(stack) != rounds.sums).tolist()) if rounds else set()
     known = []
     for label in range(1, len(session.targets) + 1):
+        said = answered(session, states, axis, label)
         own = {index for (a, index, of), state in states.items() if a == axis and of == label and state.prompts}
         shown = set(np.flatnonzero((stack == label).any(axis=(1, 2))).tolist())
         if rounds:
-            own |= rounds.known[label - 1] | (edited if len(session.targets) == 1 else edited & shown)
+            own |= rounds.known[label - 1] | ((edited if len(session.targets) == 1 else edited & shown) - said)
         elif session.rounds is None:
             own |= {key[1] for key, state in states.items() if (key[0], key[2]) == (axis, label) and state.logits is not None
                     and not session.is_current(key, state)}
-        known.append(frozenset(own or shown - answered(session, states, axis, label)))
+        known.append(frozenset(own if own or rounds else shown - said))
     return tuple(known)
 
 
@@ -85,6 +87,12 @@ def answered(session: InteractiveSession, states: Mapping, axis: int, label: int
     """The slices along an axis whose mask of a target is what the model answered to no prompt."""
     return frozenset(key[1] for key, state in states.items()
                      if (key[0], key[2]) == (axis, label) and not state.prompts and session.is_current(key, state))
+
+
+def carried_before(labels: np.ndarray, axis: int, known: Known) -> Rounds:
+    """Of labels (k, j, i) that were kept elsewhere: the round that filled all slices but these."""
+    stack = np.moveaxis(labels, axis, 0)
+    return Rounds(axis, 1, np.ones((len(known), len(stack)), int), known, checksums(stack))
 
 
 def unasked(states: Mapping, axis: int) -> Answers:

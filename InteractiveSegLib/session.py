@@ -210,10 +210,11 @@ class InteractiveSession:
         start = labels.copy() if self.family.volumetric else None
         return self._replace(replace(self._memory, start=start, since=()), labels)
 
-    def restore(self, labels: np.ndarray, prompts: Iterable[tuple[Prompt, int]]) -> LabelUpdate:
+    def restore(self, labels: np.ndarray, prompts: Iterable[tuple[Prompt, int]], rounds: Rounds | None = None) -> LabelUpdate:
         """Replace the label map and the prompts behind it, as they were kept elsewhere, without asking the model.
 
-        labels: as for set_labels. prompts: oldest first, each with the array axis along whose slices it was given.
+        labels: as for set_labels. prompts: oldest first, each with the array axis along whose slices it was given. rounds: where
+        the labels come from, if that is known.
         """
         voxels, slices = [], {}
         for prompt, axis in prompts:
@@ -221,7 +222,7 @@ class InteractiveSession:
             voxels.append(voxel_prompt(prompt, self.shape, self.placement))
             slices, _ = self._heard(slices, in_slices(voxels[-1], self.shape, axis), label, axis)
         update = self.set_labels(labels)
-        self._memory = replace(self._memory, prompts=tuple(voxels), slices=slices)
+        self._memory = replace(self._memory, prompts=tuple(voxels), slices=slices, rounds=rounds or self._memory.rounds)
         self._done[-1] = replace(self._done[-1], after=self._memory)
         return update
 

@@ -40,8 +40,8 @@ def read_manifest() -> list[dict[str, Any]]:
 
 
 def is_shipped(family: str) -> bool:
-    """Whether there are weights of a family."""
-    return any(entry["family"] == family for entry in read_manifest())
+    """Whether there are weights of a family; not where there is no list of any."""
+    return (weights_folder() / "manifest.json").exists() and any(entry["family"] == family for entry in read_manifest())
 
 
 def sha256(path: Path) -> str:

@@ -47,7 +47,7 @@ def can_fuse() -> bool:
     """Whether the network that compares two rounds of propagation has weights here."""
     try:
         return is_shipped("limnet-fusion")
-    except InteractiveSegError:  # there is no list of weights at all
+    except InteractiveSegError:  # the list of weights is damaged
         return False
 
 

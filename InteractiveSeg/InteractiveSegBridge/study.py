@@ -129,6 +129,20 @@ class CaseSegment(SegmentSession):
         self._step = len(self._states) - 1
         self.keep()
 
+    def look(self, choice: Choice):
+        changed = super().look(choice)
+        if changed is None and self._states[self._step].engine is None:
+            return read_labels(self.segmentation, self.segment_ids, self.volume)
+        return changed
+
+    def wrote(self) -> None:
+        """Where masking kept part of the answer out, the case takes over what the segment holds: that is what is accepted."""
+        super().wrote()
+        held, labels = read_labels(self.segmentation, self.segment_ids, self.volume), self._engine.labels
+        whole = np.array_equal(labels[held.slices], held.labels) and np.count_nonzero(labels) == np.count_nonzero(held.labels)
+        if not whole:
+            self._states[self._step] = self._states[self._step]._replace(engine=None)
+
     def rest(self) -> None:
         """The journal goes on for as long as the case is open."""
 

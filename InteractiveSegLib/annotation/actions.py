@@ -4,7 +4,8 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   {"click": [7, 120, 88]}, {"click_ras": [R, A, S]}, {"box": [[start], [stop]]}, {"lasso": [[...], [...], [...]]},
   {"scribble": [[...], ...]} with the voxels that were drawn; "positive": false where the object is not, "axis": 2 when it
   speaks to slices along another array axis than the study's;
-  {"predict": [slices]}, {"propagate": true}, or {"propagate": [slices]} from the model's answers on these,
+  {"predict": [slices]}, {"propagate": true}, or {"propagate": [slices]} from the model's answers on these; perhaps with "axis": 2
+  and "extent": [first, stop] of the slices to fill, "fuse": false where no mask of the round before stays,
   {"undo": true}, {"redo": true}, {"reset": true}, {"set_mask": {...}},
   with "tilted": true where that is the answer to a prompt in a view that follows no slices, "anew": true where the program
   emptied a slice or put a prediction there;
@@ -93,8 +94,10 @@ def check_other(action: Action) -> None:
     """One sentence for an action that is no prompt, unless it can be done: a file may say anything with the same words."""
     kind = next(key for key in OTHERS if key in action)
     value, more = action[kind], set(action) - {kind}
-    if isinstance(value, list) and kind in ("predict", "propagate"):
-        right = all(type(index) is int for index in value)
+    if kind == "propagate":
+        right, more = (value is True or are_whole(value)) and fits_round(action), more - {"axis", "extent", "fuse"}
+    elif kind == "predict":
+        right = are_whole(value)
     elif kind == "set_mask":
         right, more = isinstance(value, dict) and all(action[key] is True for key in more), more - {"tilted", "anew"}
     elif kind == "restore":
@@ -107,6 +110,17 @@ def check_other(action: Action) -> None:
                                   '{"predict": [slices]}, or a mask as the program writes it: correct it.')
     for said in value["prompts"] if kind == "restore" else ():
         prompt_of(said)
+
+
+def are_whole(value: Any) -> bool:
+    return isinstance(value, list) and all(type(index) is int for index in value)
+
+
+def fits_round(action: Action) -> bool:
+    """Whether what an action says of how masks are carried can be done."""
+    extent = action.get("extent", [0, 1])
+    return (are_whole(extent) and len(extent) == 2 and type(action.get("axis", 0)) is int and 0 <= action.get("axis", 0) < 3
+            and isinstance(action.get("fuse", False), bool))
 
 
 def scribble_of(voxels: np.ndarray, positive: bool) -> Scribble:
@@ -159,7 +173,9 @@ def perform(session: InteractiveSession, action: Action) -> Any:
     if "predict" in action:
         return session.predict(slices=action["predict"])
     if "propagate" in action:
-        return list(session.propagate() if action["propagate"] is True else session.propagate(action["propagate"], fuse=False))
+        answers = None if action["propagate"] is True else action["propagate"]
+        fuse = action.get("fuse", None if answers is None else False)
+        return list(session.propagate(answers, action.get("axis"), action.get("extent"), fuse))
     if "set_mask" in action:
         return session.set_mask(unpack_mask(action["set_mask"], session.shape))
     if "restore" in action:
@@ -202,8 +218,35 @@ def effective(before: list[Action], done: list[Action]) -> list[Action]:
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:
     """What a person said, without what the program did by itself."""
-    return [action for action in actions
-            if not ("predict" in action or "resume" in action or isinstance(action.get("propagate"), list))]
+    return [actions[n] for n in said_at(actions)]
+
+
+def said_at(actions: Sequence[Action]) -> list[int]:
+    """Which of some actions a person said. A prediction that was taken back and made again was not taken back in the end."""
+    last = max((n for n, action in enumerate(actions) if "predict" in action), default=0)
+    said: list[int] = []
+    done: list[bool] = []  # whether the program did it by itself
+    undone: list[bool] = []
+    for n, action in enumerate(actions):
+        alone = made_alone(action)
+        if "resume" in action:
+            done, undone = [], []
+        elif "undo" in action or "redo" in action:
+            source, target = (done, undone) if "undo" in action else (undone, done)
+            if source:
+                target.append(source.pop())
+                alone = target[-1] and n < last
+        else:
+            done.append(alone)
+            undone = []
+        if not alone:
+            said.append(n)
+    return said
+
+
+def made_alone(action: Action) -> bool:
+    """Whether the program does such an action by itself."""
+    return "predict" in action or "resume" in action or isinstance(action.get("propagate"), list)
 
 
 def read_prompts(path: Path) -> dict[str, list[Action]]:

@@ -11,12 +11,12 @@ from ..acceptance import accepted_entries
 from ..evaluation.metrics import dice
 from ..io import LoadedImage
 from ..key_slices import answer_volume
-from ..placement import in_slices
+from ..placement import in_slices, voxel_prompt
 from ..prompts import Prompt
-from ..rounds import Progress
+from ..rounds import Progress, Rounds, carried_before
 from ..session import InteractiveSession, SliceState
 from ..types import LabelUpdate
-from .actions import PROMPTS, Action, action_of, pack_mask, perform, prompt_of, standing, unpack_mask
+from .actions import PROMPTS, Action, action_of, made_alone, pack_mask, perform, prompt_of, standing, unpack_mask
 from .state import CaseRecord, StudyState
 
 PAUSE = 120.0  # seconds between two actions; a longer pause counts as this much work
@@ -74,17 +74,30 @@ class OpenCase:
 
         Nothing happens until the result is walked over.
         """
-        done = {} if self.prompts else {index for action in self.actions for index in action.get("predict", ())}
+        done: set[int] = set()
+        for action in self.actions:
+            done = done.union(action.get("predict", ())) if made_alone(action) else set()
         yield from answer_volume(self.session, None, self.every_slice, done, lambda slices: self.do({"predict": slices}),
                                  self.propagate)
 
-    def propagate(self, from_slice: Iterable[int] | None = None, **options: Any) -> Iterator[Progress]:
-        """Carry the masks of the slices that were prompted, or of these, to the others.
+    def propagate(self, from_slice: Iterable[int] | None = None, axis: int | None = None, extent: tuple[int, int] | None = None,
+                  fuse: bool | None = None) -> Iterator[Progress]:
+        """Carry the masks of the slices that were prompted, or of these, to the others; see InteractiveSession.propagate.
 
-        Nothing is changed before the last one is reached. options: of InteractiveSession.propagate.
+        Nothing is changed before the last one is reached.
         """
-        yield from self.session.propagate(from_slice, **options)
-        self.note({"propagate": True if from_slice is None else list(from_slice)})
+        action: Action = {"propagate": True if from_slice is None else list(from_slice)}
+        started = time.monotonic()
+        yield from self.session.propagate(from_slice, axis, extent, fuse)
+        self._pass_over(started)
+        axis = self.session.rounds.axis
+        if not axis == self.session.axis == self.axis:
+            action["axis"] = axis
+        if extent is not None and tuple(extent) != (0, self.session.shape[axis]):
+            action["extent"] = [int(end) for end in extent]
+        if fuse is False and from_slice is None:
+            action["fuse"] = False
+        self.note(action)
 
     def add(self, prompt: Prompt) -> LabelUpdate:
         """Give a prompt, to slices along the session's working axis."""
@@ -112,9 +125,9 @@ class OpenCase:
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
         started = time.monotonic()
-        update = perform(self.session, action)
-        if not self.prompts:  # a model is loaded, examples are tried: that is not the user's work
-            self.last += time.monotonic() - started
+        spoken = any(key in action for key in PROMPTS)  # along the study's axis, unless it says another one
+        update = perform(self.session, {"axis": self.axis, **action} if spoken else action)
+        self._pass_over(started)
         self.note(action)
         return update
 
@@ -133,6 +146,11 @@ class OpenCase:
         nothing = np.zeros(zeros, np.uint8)
         return LabelUpdate(zeros, zeros, nothing, nothing, self.session.targets)
 
+    def _pass_over(self, started: float) -> None:
+        """Before the first prompt a model is loaded, examples are tried, masks are carried: that is not the user's work."""
+        if not self.prompts:
+            self.last += time.monotonic() - started
+
     def _pass_time(self) -> None:
         now = time.monotonic()
         self.seconds += min(now - self.last, PAUSE)
@@ -142,10 +160,20 @@ class OpenCase:
         """The mask as it was left and the prompts behind it, whatever became of the model and the context since."""
         labels = unpack_mask(mask, self.session.shape) if mask is not None else np.zeros(self.session.shape, bool)
         prompts = [(prompt_of(action), action.get("axis", self.axis)) for action in standing(self.actions)]
-        self.session.restore(labels, prompts)
+        self.session.restore(labels, prompts, self._rounds(labels, prompts))
         self.last = time.monotonic()
         self.note({"resume": True})
         self.undoable = 0
+
+    def _rounds(self, labels: np.ndarray, prompts: Iterable[tuple[Prompt, int]]) -> Rounds | None:
+        """Where a mask comes from that these prompts and the program made; None where it may have been drawn, too."""
+        drawn = any("set_mask" in action or "restore" in action for action in self.actions)
+        filled = any("predict" in action or "propagate" in action for action in self.actions)
+        if drawn or not filled or labels.ndim == 2 or any(axis != self.axis for _, axis in prompts):
+            return None
+        voxels = [voxel_prompt(prompt, labels.shape, self.session.placement) for prompt, _ in prompts]
+        spoken = frozenset(index for prompt in voxels for index in in_slices(prompt, labels.shape, self.axis))
+        return carried_before(labels, self.axis, (spoken,))
 
     def examples(self) -> list[dict[str, Any]]:
         """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object.

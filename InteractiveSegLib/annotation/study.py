@@ -305,11 +305,12 @@ class Study:
         said = marked(self.results / PROMPTS, mark)
         if not said.is_file():
             return ""
-        options = {name: self.options.get(name) for name in ("model", "mode", "weights", "axis", "window")}
+        options = {name: self.options.get(name) for name in ("model", "mode", "examples", "weights", "axis", "window")}
         options = {"references": self.references, "label": self.label, "context": self.store, "frame": self.frame, **options}
         words = ["interactive-seg", "annotate", self.folder, "--task", self.task, "-o", self.output, "--prompts", said]
         for name, value in options.items():
             words += [f"--{name}", ",".join(map(str, value)) if name == "window" else value] if value is not None else []
+        words += ["--every-slice"] * self.every_slice
         return f"; `{shlex.join(map(str, words))}` says again all that was said, and accepts every case of that file"
 
     def _take_back(self, name: str, status: str, note: str) -> None:

@@ -192,15 +192,15 @@ def wanted_of(case, actions: list, propagate: bool) -> list:
 def still_to_do(case, actions: list) -> tuple[bool, list]:
     """(False, what of a case's actions was not done before an interruption); (True, all of them) where the case is to be done
     afresh, because an undo among the rest reaches further back than that."""
-    from ..annotation.actions import repeatable
+    from ..annotation.actions import repeatable, said_at
 
-    said = repeatable(case.actions)
+    said, meant = repeatable(case.actions), said_at(actions)
     if not actions or not said:
         return False, actions
-    if said != actions[:len(said)]:
+    if said != [actions[n] for n in meant[:len(said)]]:
         raise InteractiveSegError(f"{len(said)} actions were done to it that are not the first ones of the file: give "
                                   f"--start-over {shlex.quote(case.name)} to do the file's alone.")
-    left, depth = actions[len(said):], 0
+    left, depth = actions[meant[len(said) - 1] + 1:], 0
     for action in left:
         depth += -1 if "undo" in action else 1
         if depth < 0:

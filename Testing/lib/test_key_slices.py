@@ -82,6 +82,15 @@ def test_what_the_user_says_later_counts_for_more_than_the_answers_it_was_filled
     assert session.rounds.known == (frozenset({8}),), "the model's own answers are not the user's"
 
 
+def test_answers_that_are_carried_or_asked_for_again_do_not_become_the_users(session):
+    list(answer_volume(session))
+    list(session.propagate())
+    assert session.rounds.known == (frozenset(),)
+    session.context.add(IMAGE[4], TRUTH[4])
+    list(answer_volume(session))
+    assert session.rounds.known == (frozenset(),)
+
+
 def test_slices_that_the_user_spoke_to_stay_as_they_are(session):
     session.set_mask(np.zeros(SHAPE, bool))
     session.add(Click((5, 22, 28)))
@@ -109,20 +118,38 @@ def test_all_slices_are_answered_where_carrying_is_not_wanted_or_not_possible(ne
     assert network.asked == (extent[1] - extent[0] if extent else SHAPE[0])
 
 
+def test_where_all_slices_agree_with_each_other_they_are_asked_together(session, monkeypatch):
+    monkeypatch.setitem(models.FAMILIES, "bright", replace(session.family, sweeps=True))
+    session, asked = InteractiveSession(IMAGE, model="bright", context=session.context), []
+    list(answer_volume(session, done={0, 1}, predict=asked.append))
+    assert asked == [list(range(SHAPE[0]))]
+
+
+def test_nothing_is_carried_where_there_is_no_list_of_weights(session, monkeypatch, tmp_path):
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    assert not key_slices.carries(session, SHAPE[0])
+
+
 def test_nothing_found_is_no_error(network, session):
     list(answer_volume(InteractiveSession(np.zeros(SHAPE, np.int16), model="bright", context=session.context, window=WINDOW)))
     assert network.asked == len(KEYS)
 
 
-def test_in_a_study_the_answer_is_no_prompt_and_can_be_said_again_without_it(network, tmp_path):
+@pytest.fixture
+def a_study(network, tmp_path):
+    """Makes the study of three volumes, of which "a" was accepted."""
+    (tmp_path / "scans").mkdir()
     for name in "abc":
-        (tmp_path / "scans").mkdir(exist_ok=True)
         phantom = Phantom(IMAGE, TRUTH.astype(np.uint8), AFFINE, {1: TASK}, "MR", (0.0, 255.0))
         write_volume(tmp_path / "scans" / f"{name}.nii.gz", phantom)
     study = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW)
     study.open("a").set_mask(TRUTH)
     study.accept()
-    case = study.open("b")
+    return lambda **options: Study(tmp_path / "scans", TASK, model="bright", window=WINDOW, **options)
+
+
+def test_in_a_study_the_answer_is_no_prompt_and_can_be_said_again_without_it(network, a_study):
+    case = a_study().open("b")
     list(case.predict())
     answered = case.mask.copy()
     assert network.asked == len(KEYS) and overlap(answered, TRUTH) > 0.9
@@ -131,9 +158,71 @@ def test_in_a_study_the_answer_is_no_prompt_and_can_be_said_again_without_it(net
     assert not case.mask[4].any() and case.mask[6].any(), "the carried slices are one step"
     case.redo()
     assert np.array_equal(case.mask, answered)
-    again = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW)
-    assert np.array_equal(again.open("b").mask, answered), "it is on disk"
+    assert np.array_equal(a_study().open("b").mask, answered), "it is on disk"
     network.asked = 0
-    every = Study(tmp_path / "scans", TASK, model="bright", window=WINDOW, every_slice=True).open("c")
-    list(every.predict())
+    list(a_study(every_slice=True).open("c").predict())
     assert network.asked == SHAPE[0]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100], ids=["answers", "carrying", "the end"])
+def test_what_an_interrupted_prediction_left_is_not_the_users(a_study, monkeypatch, steps):
+    monkeypatch.setattr(key_slices, "CHUNK", 2)
+    whole = a_study().open("b")
+    list(whole.predict())
+    case = a_study().open("c")
+    for _ in zip(range(steps), case.predict()):
+        pass
+    case = a_study().open("c")
+    list(case.predict())
+    assert np.array_equal(case.mask, whole.mask) and case.session.rounds.known == (frozenset(),)
+    case.add(Click((8, 22, 28)))
+    case = a_study().open("c")
+    assert case.session.rounds.known == (frozenset({8}),)
+    list(case.propagate())
+    assert case.session.rounds.known == (frozenset({8}),), "all others may change"
+
+
+def test_a_volume_that_was_answered_slice_by_slice_before_is_filled_from_key_slices_anew(network, a_study):
+    each = a_study(every_slice=True).open("b").predict()
+    next(each)
+    case = a_study().open("b")
+    list(case.predict())
+    assert case.session.rounds.known == (frozenset(),)
+    network.asked = 0
+    each = a_study(every_slice=True).open("b")
+    list(each.predict())
+    assert network.asked == SHAPE[0] - key_slices.CHUNK - len([key for key in KEYS if key >= key_slices.CHUNK])
+
+
+def test_slices_whose_answer_was_taken_back_are_answered_again(a_study):
+    case = a_study(every_slice=True).open("b")
+    next(case.predict())
+    case.undo()
+    list(case.predict())
+    assert case.mask[3:14].any(axis=(1, 2)).all()
+
+
+def test_masks_that_were_drawn_stay_when_a_case_is_taken_up_again(a_study):
+    case = a_study().open("b")
+    list(case.predict())
+    drawn = case.mask.copy()
+    drawn[5, :, 28:] = False
+    case.set_mask(drawn)
+    case = a_study().open("b")
+    list(case.predict())
+    assert np.array_equal(case.mask[5], drawn[5])
+
+
+def test_carrying_answers_is_not_the_users_work(a_study, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("InteractiveSegLib.annotation.case.time.monotonic", lambda: clock[0])
+    case = a_study().open("b")
+    steps = case.predict()
+    next(steps)
+    for _ in steps:
+        clock[0] += 7
+    case.add(Click((8, 22, 28)))
+    assert case.seconds == 0
+    for _ in case.propagate():
+        clock[0] += 1
+    assert case.seconds > 0, "who waits for the next slice works"

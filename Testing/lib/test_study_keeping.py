@@ -75,8 +75,9 @@ def test_of_a_damaged_study_everything_is_kept_and_the_told_command_does_it_agai
     masks = [read_image(results / "left_atrium" / f"{name}.seg.nrrd").array for name in "ab"]
     (results / "study.sqlite").write_bytes(damage)
     capsys.readouterr()
-    assert main([*command, "--window=-10,250"]) == 1
+    assert main([*command, "--window=-10,250", "--every-slice", "--examples", "8"]) == 1
     said = capsys.readouterr().err
+    assert "--every-slice" in said and "--examples 8" in said
     assert "is damaged" in said and "set aside as study.damaged-" in said and said.count("\n") == 1
     assert main(command) == 0, "a mere look"
     for name, data in before.items():

@@ -157,6 +157,25 @@ def test_a_hand_edit_just_before_accepting_is_accepted(a_page, folder):
     assert (np.squeeze(written) == painted).all()
 
 
+def test_what_masking_kept_out_of_the_segment_is_not_accepted(a_page, folder):
+    a_page.press(a_page.panel.nextButton)
+    node, values = a_page.page.logic.editorNode(), volume_array(a_page.volume)
+    node.SourceVolumeIntensityMaskOn()
+    node.SetSourceVolumeIntensityMaskRange(float(values[CENTRE_KJI]) - 5, float(values[CENTRE_KJI]) + 5)
+    a_page.click(CENTRE_KJI)
+    a_page.settle()
+    mask = a_page.mask()
+    assert mask.any() and mask.sum() < a_page.panel.study.case.mask.sum(), "part of the answer was kept out"
+    a_page.click(NEIGHBOUR_KJI)
+    a_page.settle()
+    a_page.page.editor.undo()
+    a_page.settle()
+    assert (a_page.mask() == mask).all()
+    a_page.press(a_page.panel.acceptButton)
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "annotations" / "left_atrium" / "a.seg.nrrd")))
+    assert (np.squeeze(written) == mask).all()
+
+
 def test_skipping_leaves_a_case_out_and_previous_goes_back(a_page):
     a_page.press(a_page.panel.nextButton)
     a_page.press(a_page.panel.skipButton)
