@@ -10,6 +10,7 @@ An action is a dictionary with one of these keys, positions in voxels (k, j, i) 
   with "tilted": true where that is the answer to a prompt in a view that follows no slices, "anew": true where the program
   emptied a slice or put a prediction there;
   {"restore": {"mask": {...}, "prompts": [...]}} where a mask and the prompts behind it were put in the place of what was there;
+  of both the journal knows with "drawn": [slices] which ones an edit by hand changed, along the study's axis;
   {"resume": true} where the case was opened again, past which nothing is undone.
 """
 from __future__ import annotations
@@ -218,7 +219,7 @@ def effective(before: list[Action], done: list[Action]) -> list[Action]:
 
 def repeatable(actions: Sequence[Action]) -> list[Action]:
     """What a person said, without what the program did by itself."""
-    return [actions[n] for n in said_at(actions)]
+    return [{key: value for key, value in actions[n].items() if key != "drawn"} for n in said_at(actions)]
 
 
 def said_at(actions: Sequence[Action]) -> list[int]:

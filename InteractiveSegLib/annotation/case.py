@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,11 +57,7 @@ class OpenCase:
 
         Edits that were undone count, too, as such prompts do.
         """
-        for n, action in enumerate(self.actions):
-            replaced = "restore" in action and len(action["restore"]["prompts"]) == len(standing(self.actions[:n]))
-            if replaced or ("set_mask" in action and not {"tilted", "anew"} & set(action)):
-                return True
-        return False
+        return any(self._is_drawn(action, self.actions[:n]) for n, action in enumerate(self.actions))
 
     @property
     def can_predict(self) -> bool:
@@ -125,8 +121,12 @@ class OpenCase:
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
         started = time.monotonic()
+        before = self.mask.copy()
         spoken = any(key in action for key in PROMPTS)  # along the study's axis, unless it says another one
         update = perform(self.session, {"axis": self.axis, **action} if spoken else action)
+        if before.ndim == 3 and self._is_drawn(action, self.actions):
+            changed = np.moveaxis(self.mask != before, self.axis, 0).any(axis=(1, 2))
+            action = {**action, "drawn": np.flatnonzero(changed).tolist()}
         self._pass_over(started)
         self.note(action)
         return update
@@ -140,6 +140,13 @@ class OpenCase:
         self._pass_time()
         self.state.append(self.name, self.task, len(self.actions), action, pack_mask(self.mask), self.prompts, self.seconds)
         self.actions.append(action)
+
+    @staticmethod
+    def _is_drawn(action: Action, before: Sequence[Action]) -> bool:
+        """Whether an action after these puts in a mask that was drawn or edited by hand."""
+        if "restore" in action:
+            return len(action["restore"]["prompts"]) == len(standing(before))
+        return "set_mask" in action and not {"tilted", "anew"} & set(action)
 
     def _nothing(self) -> LabelUpdate:
         zeros = (0,) * len(self.session.shape)
@@ -166,14 +173,16 @@ class OpenCase:
         self.undoable = 0
 
     def _rounds(self, labels: np.ndarray, prompts: Iterable[tuple[Prompt, int]]) -> Rounds | None:
-        """Where a mask comes from that these prompts and the program made; None where it may have been drawn, too."""
-        drawn = any("set_mask" in action or "restore" in action for action in self.actions)
+        """Where a mask comes from that these prompts, edits by hand and the program made; None where that is not known."""
+        since = max((n for n, action in enumerate(self.actions) if "reset" in action), default=0)
+        put = [action for action in self.actions[since:] if "set_mask" in action or "restore" in action]
+        known = all("drawn" in action for action in put)
         filled = any("predict" in action or "propagate" in action for action in self.actions)
-        if drawn or not filled or labels.ndim == 2 or any(axis != self.axis for _, axis in prompts):
+        if not known or not (put or filled) or labels.ndim == 2 or any(axis != self.axis for _, axis in prompts):
             return None
         voxels = [voxel_prompt(prompt, labels.shape, self.session.placement) for prompt, _ in prompts]
-        spoken = frozenset(index for prompt in voxels for index in in_slices(prompt, labels.shape, self.axis))
-        return carried_before(labels, self.axis, (spoken,))
+        own = {index for prompt in voxels for index in in_slices(prompt, labels.shape, self.axis)}
+        return carried_before(labels, self.axis, (frozenset(own.union(*(action["drawn"] for action in put))),))
 
     def examples(self) -> list[dict[str, Any]]:
         """What the case teaches: the arguments of `ContextSet.add` for each slice that holds the object.

@@ -211,6 +211,27 @@ def test_masks_that_were_drawn_stay_when_a_case_is_taken_up_again(a_study):
     case = a_study().open("b")
     list(case.predict())
     assert np.array_equal(case.mask[5], drawn[5])
+    case.add(Click((8, 22, 28)))
+    case = a_study().open("b")
+    assert case.session.rounds.known == (frozenset({5, 8}),)
+    list(case.propagate())
+    assert np.array_equal(case.mask[5], drawn[5])
+
+
+def test_a_slice_painted_beside_a_prompted_one_is_not_filled_anew_after_an_interruption(network, a_study):
+    case = a_study().open("b")
+    case.add(Click((8, 22, 28)))
+    drawn = case.mask.copy()
+    drawn[5, 10:14, 10:14] = True
+    case.set_mask(drawn)
+    case = a_study().open("b")
+    list(case.propagate())
+    assert np.array_equal(case.mask[5], drawn[5]) and case.mask[10].any()
+    case.reset()
+    case.add(Click((8, 22, 28)))
+    case = a_study().open("b")
+    list(case.propagate())
+    assert not case.mask[5, 10, 10], "started over"
 
 
 def test_carrying_answers_is_not_the_users_work(a_study, monkeypatch):
