@@ -28,6 +28,16 @@ def test_the_python_example_runs():
     assert names["volume"][7, 120, 88]
 
 
+def test_the_example_with_a_context_runs():
+    [code] = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "context.add" in code]
+    image = np.random.default_rng(0).normal(size=(10, 140, 120))
+    image[:, 80:130, 60:110] += 5
+    names = {"image": image, "first_image": image[3], "first_mask": image[3] > 2}
+    exec(code, names)
+    assert names["session"].mask[7, 120, 88]
+    assert len(names["context"].infos()) == 3, "the first one and the two slices that were accepted"
+
+
 def test_pictures_and_folders_it_names_are_there():
     for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / link).exists(), link
