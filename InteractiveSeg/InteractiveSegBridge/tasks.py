@@ -4,13 +4,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Callable
+
+import numpy as np
 
 from InteractiveSegLib import InteractiveSegError
 from InteractiveSegLib.key_slices import answer_volume
 
 from .records import Given
-from .segment import intensity_range_works, write_updates
+from .segment import intensity_range_works, read_labels, write_updates
 from .sessions import SegmentSession
 from .states import Choice
 from .worker import Task
@@ -195,16 +198,32 @@ class Acceptance(SegmentAction):
 
     examples = 0
 
+    def prepare(self) -> bool:
+        self._held = read_labels(self.segment.segmentation, self.segment.segment_ids, self.segment.volume)
+        return super().prepare()
+
     def run(self) -> int:
         accepted, refused = [], None
-        for session in self.segment.answering(self.choice, self._seen):
-            try:
-                accepted += session.accept(self.segment.volume.GetID())
-            except InteractiveSegError as error:  # nothing was predicted in the volume's own slices, perhaps on a plane
-                refused = error
+        with ExitStack() as afterwards:
+            for number, session in enumerate(self.segment.answering(self.choice, self._seen)):
+                if number == 0 and self._hold(session):
+                    afterwards.callback(session.undo)
+                try:
+                    accepted += session.accept(self.segment.volume.GetID())
+                except InteractiveSegError as error:  # nothing was predicted in the volume's own slices, perhaps on a plane
+                    refused = error
         if not accepted:
             raise refused
         return len(accepted)
+
+    def _hold(self, session) -> bool:
+        """Put into the volume's session what the segments hold, where masking kept part of its answers out of them."""
+        labels = np.zeros(session.labels.shape, np.uint8)
+        labels[self._held.slices] = self._held.labels
+        masked = not np.array_equal(labels, session.labels)
+        if masked:
+            session.set_labels(labels)
+        return masked
 
     def finish(self, count: int) -> None:
         self.examples = count

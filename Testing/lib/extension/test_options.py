@@ -207,6 +207,26 @@ def test_accepting_makes_examples_of_the_segments_slices(a_stage, monkeypatch):
     assert label.text == "Learns from 0 accepted examples of 'Segment_1', 1 left out."
 
 
+def test_what_masking_kept_out_of_the_segment_is_no_example(a_stage, monkeypatch):
+    monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
+    monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
+    value = float(mrml.volume_array(a_stage.volume)[CENTRE_KJI])
+    a_stage.editor_node.SourceVolumeIntensityMaskOn()
+    a_stage.editor_node.SetSourceVolumeIntensityMaskRange(value - 5, value + 5)
+    a_stage.click(CENTRE_KJI)
+    a_stage.settle()
+    shown = a_stage.mask()
+    session = workbench()._segments[-1]._engine
+    answered = session.mask.copy()
+    assert shown.any() and shown.sum() < answered.sum(), "part of the answer was kept out"
+    a_stage.effect.panel.acceptButton.click()
+    a_stage.settle()
+    context = workbench().context(workbench()._segments[-1].name)
+    [info] = context.infos()
+    assert (context.read(info.id).mask == shown[CENTRE_KJI[0]]).all()
+    assert (session.mask == answered).all(), "the next click goes on from the whole answer"
+
+
 def test_a_tilted_view_becomes_an_example_as_it_was_seen_and_accepting_again_replaces_it(a_stage, monkeypatch):
     monkeypatch.setattr(acceptance, "shipped_file", lambda name: resource_path("measured.json"))
     monkeypatch.setitem(models.FAMILIES, "flood", replace(models.FAMILIES["flood"], contextual=True))
