@@ -118,16 +118,17 @@ class SegmentSession:
             return read_labels(self.segmentation, self.segment_ids, self.volume)
         return changed
 
-    def wrote(self) -> None:
-        """The session made one step and its update is in the segments."""
+    def wrote(self) -> LabelCrop:
+        """The session made one step and its update is in the segments, which hold what comes back."""
         self._stamp = segments_stamp(self.segmentation, self.segment_ids)
         # Read back, not assumed: masking may have kept part of the update out.
-        now = digest(read_labels(self.segmentation, self.segment_ids, self.volume))
+        held = read_labels(self.segmentation, self.segment_ids, self.volume)
         states = [s if s.engine is self._engine else s._replace(engine=None) for s in self._states[: self._step + 1]]
-        self._states = [*states, State(now, self._given, self._engine, self._depth)]
+        self._states = [*states, State(digest(held), self._given, self._engine, self._depth)]
         self._step += 1
         self._before = (self._engine, self._depth)
         self.keep()
+        return held
 
     def keep(self) -> None:
         """Write the prompts behind what the segments hold now into the scene."""

@@ -15,7 +15,7 @@ from InteractiveSegLib.robot import in_volume
 from InteractiveSegLib.types import LabelUpdate
 
 from .records import Given
-from .segment import NOTHING, digest, read_labels
+from .segment import NOTHING, LabelCrop, digest, read_labels
 from .sessions import SegmentSession
 from .states import Choice, State
 
@@ -135,13 +135,13 @@ class CaseSegment(SegmentSession):
             return read_labels(self.segmentation, self.segment_ids, self.volume)
         return changed
 
-    def wrote(self) -> None:
+    def wrote(self) -> LabelCrop:
         """Where masking kept part of the answer out, the case takes over what the segment holds: that is what is accepted."""
-        super().wrote()
-        held, labels = read_labels(self.segmentation, self.segment_ids, self.volume), self._engine.labels
+        held, labels = super().wrote(), self._engine.labels
         whole = np.array_equal(labels[held.slices], held.labels) and np.count_nonzero(labels) == np.count_nonzero(held.labels)
         if not whole:
             self._states[self._step] = self._states[self._step]._replace(engine=None)
+        return held
 
     def rest(self) -> None:
         """The journal goes on for as long as the case is open."""
