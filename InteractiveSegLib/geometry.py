@@ -14,6 +14,20 @@ from .types import InteractiveSegError
 Window = Optional[tuple[float, float]]
 AXIS_NAMES = {"K": 0, "J": 1, "I": 2}
 ANATOMICAL_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # row of the RAS vector that the slice normal follows
+THICK = 1.5  # times as far apart as along any other axis: slices
+
+
+def stack_axis(shape: tuple[int, ...], spacing: tuple[float, ...]) -> int:
+    """Array axis along which an image was scanned slice by slice; both in array order, mm. Where nothing tells: 0.
+
+    It is the one axis with a single slice, or the one whose slices are `THICK` times as far apart as any other's.
+    """
+    if len(shape) == 2:
+        return 0
+    single = [axis for axis, count in enumerate(shape) if count == 1]
+    *_, second, largest = sorted(spacing)
+    thick = spacing.index(largest) if largest >= THICK * second else 0
+    return single[0] if len(single) == 1 else thick
 
 
 def resolve_axis(axis: int | str, ndim: int, affine: np.ndarray) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Window, check_slices, check_window, resolve_axis
+from .geometry import Window, check_slices, check_window, resolve_axis, stack_axis
 from .history import Action, Memory, SliceKey, SliceState, StateKey
 from .models import find_family
 from .placement import Placement, check_image, in_slices, voxel_prompt
@@ -30,7 +30,8 @@ class InteractiveSession:
     image: (row, column) or (k, j, i), any real numbers. spacing: mm in array order. affine: 4x4, (i, j, k, 1) -> RAS mm.
     model: a family's name. weights: a file instead of the shipped ones. device: "auto", "cpu", "cuda", "mps", or a torch.device.
     window: intensities (low, high) that the network should see, as the reader's display would show them; by default each
-    slice's 0.5 and 99.5 percentiles. axis: along which slices are taken in a volume, see `set_slice`.
+    slice's 0.5 and 99.5 percentiles. axis: along which slices are taken in a volume, see `set_slice`; by
+    default the axis along which it was scanned (`geometry.stack_axis`).
     targets: names of the objects, one by default. mode: how the family is used, where it has several ways.
     context: accepted examples (a ContextSet) of a family that learns from them; `accept` adds to it. examples: the most of them
     that a prediction uses, 1 to 256, by default what suits the device.
@@ -47,7 +48,7 @@ class InteractiveSession:
         device: str = "auto",
         weights: str | Path | None = None,
         window: Window = None,
-        axis: int | str = 0,
+        axis: int | str | None = None,
         targets: Sequence[str] | None = None,
         mode: str | None = None,
         context: Any = None,
@@ -71,6 +72,7 @@ class InteractiveSession:
         self._memory = Memory()
         self._done: list[Action] = []
         self._undone: list[Action] = []
+        axis = stack_axis(self.shape, self.placement.spacing) if axis is None else axis
         self.set_slice(axis, self.shape[resolve_axis(axis, self.image.ndim, self.placement.affine)] // 2)
 
     # what is there

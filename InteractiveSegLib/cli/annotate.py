@@ -69,7 +69,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--examples", type=int, metavar="N",
                         help="the most that a prediction uses, 1 to 256 (default: 16; on a graphics card 64)")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
-    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
+    parser.add_argument("--axis", help="slices to work in: axial, coronal, sagittal, K, J, I (default: as they were scanned)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
     parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, if there are several")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")

@@ -88,7 +88,7 @@ def add_parser(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--target", metavar="NAME,NAME", help="what to segment, of a model that knows names (default: all)")
     parser.add_argument("--mode", help="how a model with several ways is used, as click, auto+click or auto of verse")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="other weights than the shipped ones")
-    parser.add_argument("--axis", default="K", help="slices to work in: axial, coronal, sagittal, K, J, I (default: K)")
+    parser.add_argument("--axis", help="slices to work in: axial, coronal, sagittal, K, J, I (default: as they were scanned)")
     parser.add_argument("--window", type=numbers(2), metavar="LOW,HIGH", help="intensities that matter, as HU in CT")
     parser.add_argument("--series", metavar="N", help="of a DICOM folder with several: its number or UID")
     parser.add_argument("--frame", type=int, metavar="N", help="time point or channel, from 0, if there are several")

@@ -49,6 +49,16 @@ def test_a_click_and_propagate_fill_the_volume(files, capsys):
     assert "slices touched: 1" in capsys.readouterr().out
 
 
+def test_slices_are_where_the_volume_was_scanned_unless_an_axis_is_chosen(files, capsys):
+    sagittal = AFFINE @ np.eye(4)[[2, 0, 1, 3]].T  # the thick axis is the file's first one, as in a reoriented sagittal scan
+    image = np.moveaxis(bright(BALL), 0, 2).astype(np.int16)
+    write_volume(files / "a.nii.gz", Phantom(image, np.zeros(image.shape, np.uint8), sagittal, {}, "MR", (0.0, 300.0)))
+    for words, axis in (((), 2), (("--axis", "J"), 1)):
+        assert segment("--click", "28,40,7", *words) == 0
+        held = np.nonzero(read_image("out.nrrd").array)
+        assert [len(set(places)) == 1 for places in held] == [n == axis for n in range(3)]
+
+
 @pytest.mark.parametrize(("mode", "shown"), [("auto+click", [5, 6, 7, 8]), ("click", [7])])
 def test_what_is_known_by_name_is_there_before_the_first_click(files, monkeypatch, mode, shown):
     named = np.zeros(SHAPE, bool)

@@ -105,6 +105,22 @@ def test_the_same_slice_gives_the_same_answer_in_2d_and_in_a_volume(a_volume, ax
     assert flat.mask.any()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("slices", [slice(None), slice(7, 8)], ids=["thick slices", "a single slice"])
+def test_a_volume_is_worked_on_as_it_was_scanned_wherever_its_slices_lie(a_volume, axis, slices):
+    first, thick = (0, 1.6) if slices.start is None else (slices.start, 1.0)
+    image, position, spacing = a_volume[0][slices], [7 - first, 28, 40], [thick, 1, 1]
+    other = InteractiveSession(np.moveaxis(image, 0, axis), spacing=spacing[1:1 + axis] + spacing[:1] + spacing[1 + axis:])
+    session = InteractiveSession(image, spacing=spacing, axis="K")
+    session.add(Click(position))
+    other.add(Click(position[1:1 + axis] + position[:1] + position[1 + axis:]))
+    assert session.mask.any() and np.array_equal(np.moveaxis(other.mask, axis, 0), session.mask)
+
+
+def test_nearly_cubic_voxels_are_worked_on_along_the_first_axis(a_volume):
+    assert InteractiveSession(a_volume[0], spacing=(1.0, 1.2, 1.4)).axis == 0
+
+
 def test_a_click_in_ras_lands_on_the_voxel_that_lies_there(a_volume):
     k, j, i = 7, 28, 40
     ras = tuple((OBLIQUE @ [i, j, k, 1])[:3])
