@@ -129,7 +129,7 @@ def session_of(volume: np.ndarray, cine: LoadedCine, targets: tuple[str, ...], a
     from ..session import InteractiveSession
 
     return InteractiveSession(volume, affine=cine.affine, model="verse", mode="auto", targets=targets, weights=args.weights,
-                              device=args.device)
+                              axis="K", device=args.device)
 
 
 def cavities(frames: np.ndarray, cine: LoadedCine, args: argparse.Namespace) -> list[np.ndarray]:

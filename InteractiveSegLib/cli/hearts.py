@@ -85,7 +85,7 @@ def automatic_methods(args: argparse.Namespace, options: dict) -> dict[str, Call
 
     def verse(heart) -> dict[str, np.ndarray]:
         session = InteractiveSession(heart.image, spacing=heart.spacing, model="verse", mode="auto", targets=tuple(heart.truth),
-                                     **options)
+                                     axis="K", **options)
         session.predict()
         return {target: session.mask_of(target) for target in heart.truth}
 

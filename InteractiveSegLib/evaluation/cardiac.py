@@ -109,7 +109,7 @@ def click_rows(hearts: Sequence[Heart], method: str, options: dict, slices: int,
     for heart in hearts:
         for target, truth in heart.truth.items():
             targets = (target,) if options["model"] == "verse" else None
-            session = InteractiveSession(heart.image, spacing=heart.spacing, targets=targets, **options)
+            session = InteractiveSession(heart.image, spacing=heart.spacing, axis="K", targets=targets, **options)
             if named:
                 session.predict()
             small = small_slices(truth)
@@ -132,7 +132,7 @@ def scribble_rows(hearts: Sequence[Heart], options: dict, slices: int) -> Iterat
         if heart.scribbles is None:
             continue
         for target, truth in heart.truth.items():
-            session = InteractiveSession(heart.image, spacing=heart.spacing, targets=(target,), **options)
+            session = InteractiveSession(heart.image, spacing=heart.spacing, axis="K", targets=(target,), **options)
             for k in chosen_slices(truth, slices):
                 drawn = {"expert": heart.scribbles[k] == heart.values[target], "robot": centreline_scribble(truth[k])}
                 if not drawn["expert"].any():

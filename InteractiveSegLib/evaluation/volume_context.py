@@ -44,7 +44,7 @@ def rows_of(volume: Volume, others: Sequence[Volume], device: str, weights: Path
             context.add(other.image[index], other.truth[index], other.spacing[1:])
     for way, every_slice in WAYS.items():
         session = InteractiveSession(volume.image, volume.spacing, model="multiverseg", mode="always", context=context,
-                                     device=device, weights=weights)
+                                     axis="K", device=device, weights=weights)
         session.warm_up()
         begin = time.perf_counter()
         for _ in answer_volume(session, every_slice=every_slice):

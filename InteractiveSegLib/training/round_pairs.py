@@ -79,7 +79,7 @@ class RoundPairs:
             if not truth.any():
                 continue
             model = MODELS[self.rng.integers(len(MODELS))]
-            session = InteractiveSession(image, spacing=spacing, model=model, device="cpu")
+            session = InteractiveSession(image, spacing=spacing, model=model, device="cpu", axis="K")
             before: list[np.ndarray] = []
             for mask, _ in zip(play(session, truth, fuse=False, seed=int(self.rng.integers(2**31))), range(ROUNDS)):
                 if before:

@@ -47,7 +47,7 @@ class Propagating(Method):
         self._options = {"model": model, "device": device, "weights": weights}
 
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
-        session = InteractiveSession(volume.image, spacing=volume.spacing, **self._options)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, axis="K", **self._options)
         yield from play(session, volume.truth, self.fuse, self.memory)
 
 
@@ -62,7 +62,8 @@ class Naming(Method):
         return volume.label in NAMES
 
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
-        session = InteractiveSession(volume.image, spacing=volume.spacing, targets=(NAMES[volume.label],), **self._options)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, axis="K", targets=(NAMES[volume.label],),
+                                     **self._options)
         session.predict()
         if self.carries:
             yield from play(session, volume.truth, memory=self.memory)
@@ -81,7 +82,7 @@ class Refining(Method):
 
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
         targets = next(targets for targets in TARGETS.values() if volume.label in targets)
-        session = InteractiveSession(volume.image, spacing=volume.spacing, targets=targets, **self._options)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, axis="K", targets=targets, **self._options)
         session.predict()
         yield from clicked(session, volume)
 
@@ -103,7 +104,7 @@ class Interpolating(Method):
         self._options = {"model": model, "device": device, "weights": weights}
 
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
-        session = InteractiveSession(volume.image, spacing=volume.spacing, **self._options)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, axis="K", **self._options)
         rng, mask = np.random.default_rng(0), np.zeros(volume.truth.shape, bool)
         while (click := next_click(volume.truth, mask, rng)) is not None:
             if not session.mask[click.position[0]].any() and mask[click.position[0]].any():
