@@ -39,6 +39,7 @@ def export(run: Path, bundle: Path, identifier: str, report: Path | None = None,
         about["sources"] = about.get("sources") and [*about["sources"], sha256(mean_with)]
         notes = f"The mean of what this run came to and `{sha256(mean_with)[:8]}`. {notes}".strip()
     terms = licence(about, bundle)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_weights(path, about["family"], tensors)
     entry = {"id": identifier, "family": about["family"], "file": path.name, "sha256": sha256(path), "licence": terms,
              "card": f"{identifier}.md", "parameters": sum(t.numel() for t in tensors.values())}

@@ -146,21 +146,22 @@ def test_training_learns_resumes_and_ends_as_weights_that_a_session_uses(bundle,
 
 
 def test_what_is_shipped_can_be_the_mean_of_a_run_and_of_what_it_began_from(bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(tmp_path))
+    folder = tmp_path / "new" / "models"  # not there yet
+    monkeypatch.setenv("INTERACTIVESEG_MODELS", str(folder))
     monkeypatch.setattr(export_module, "find_recipe", {"scribbleprompt": a_recipe}.get)
 
     def shipped(identifier, *options):
         assert main(["models", "export", str(tmp_path / "run"), "--bundle", str(bundle), "--id", identifier, *options]) == 0
-        return load_file(tmp_path / f"{identifier}.safetensors")
+        return load_file(folder / f"{identifier}.safetensors")
 
     Trainer(a_recipe(bundle), tmp_path / "run").train(steps=4, workers=0)
     first = shipped("first")
     Trainer(a_recipe(bundle), tmp_path / "run").train(steps=40, workers=0)
-    second, between = shipped("second"), shipped("between", "--mean-with", str(tmp_path / "first.safetensors"))
+    second, between = shipped("second"), shipped("between", "--mean-with", str(folder / "first.safetensors"))
     assert any(not torch.equal(first[k], second[k]) for k in first)
     assert all(torch.allclose(between[k].float(), (first[k].float() + second[k].float()) / 2, atol=1e-3) for k in first)
-    digest = sha256(tmp_path / "first.safetensors")
-    assert f"The mean of what this run came to and `{digest[:8]}`." in (tmp_path / "between.md").read_text()
+    digest = sha256(folder / "first.safetensors")
+    assert f"The mean of what this run came to and `{digest[:8]}`." in (folder / "between.md").read_text()
     save_file({"another": torch.zeros(2)}, tmp_path / "another.safetensors")
     assert main(["models", "export", str(tmp_path / "run"), "--bundle", str(bundle), "--id", "wrong", "--mean-with",
                  str(tmp_path / "another.safetensors")]) == 1
