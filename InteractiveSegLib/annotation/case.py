@@ -121,10 +121,10 @@ class OpenCase:
         if ("undo" in action and not self.undoable) or ("redo" in action and not self.redoable):
             return self._nothing()  # the session would take back the whole case, as it was opened
         started = time.monotonic()
-        before = self.mask.copy() if "set_mask" in action or "restore" in action else None
+        before = self.mask.copy() if self.mask.ndim == 3 and self._is_drawn(action, self.actions) else None
         spoken = any(key in action for key in PROMPTS)  # along the study's axis, unless it says another one
         update = perform(self.session, {"axis": self.axis, **action} if spoken else action)
-        if before is not None and before.ndim == 3 and self._is_drawn(action, self.actions):
+        if before is not None:
             changed = np.moveaxis(self.mask != before, self.axis, 0).any(axis=(1, 2))
             action = {**action, "drawn": np.flatnonzero(changed).tolist()}
         self._pass_over(started)

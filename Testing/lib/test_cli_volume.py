@@ -16,7 +16,7 @@ from InteractiveSegLib.demo_study import write_volume
 from InteractiveSegLib.evaluation.volumes import reach
 from InteractiveSegLib.evaluation.volumes.items import Volume, load_volumes
 from InteractiveSegLib.evaluation.volumes.peers import fill_between, grow_from_seeds, has_slicer
-from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Propagating, Refining, evaluate
+from InteractiveSegLib.evaluation.volumes.protocol import Contouring, Interpolating, Propagating, Refining, evaluate
 from InteractiveSegLib.evaluation.volumes.report import table
 from InteractiveSegLib.io import read_image, write_segmentation
 from InteractiveSegLib.phantoms import Phantom
@@ -57,6 +57,13 @@ def test_slices_are_where_the_volume_was_scanned_unless_an_axis_is_chosen(files,
         assert segment("--click", "28,40,7", *words) == 0
         held = np.nonzero(read_image("out.nrrd").array)
         assert [len(set(places)) == 1 for places in held] == [n == axis for n in range(3)]
+
+
+@needs_slicer
+def test_a_measured_click_answers_on_its_slice_along_k_whatever_the_voxels_are(files):
+    volume = Volume("p/ball", "p", "a", "a", bright(BALL), BALL, (1.0, 1.0, 3.0))
+    first = next(Interpolating("fill").rounds(volume))
+    assert len(set(np.nonzero(first)[0])) == 1 and first.sum() > 100
 
 
 @pytest.mark.parametrize(("mode", "shown"), [("auto+click", [5, 6, 7, 8]), ("click", [7])])

@@ -82,7 +82,7 @@ class Refining(Method):
 
     def rounds(self, volume: Volume) -> Iterator[np.ndarray]:
         targets = next(targets for targets in TARGETS.values() if volume.label in targets)
-        session = InteractiveSession(volume.image, spacing=volume.spacing, axis="K", targets=targets, **self._options)
+        session = InteractiveSession(volume.image, spacing=volume.spacing, targets=targets, **self._options)
         session.predict()
         yield from clicked(session, volume)
 
